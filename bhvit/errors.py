@@ -1,0 +1,46 @@
+"""Errors that users see: one readable block, no traceback, a defined exit code."""
+
+from __future__ import annotations
+
+
+class BhvitError(Exception):
+    """Base of the errors that the command line prints without a traceback."""
+
+    exit_code = 2
+
+
+class UserError(BhvitError):
+    """Bad usage, bad input or a missing tool (exit code 2).
+
+    what: the complaint in one sentence; where: file, key or option; why: the cause;
+    do: what the user can do about it. Only `what` is required.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, where: str | None = None, why: str | None = None, do: str | None = None):
+        super().__init__(what, where, why, do)  # all four, so that the exception survives pickling
+        self.what, self.where, self.why, self.do = str(what), _text(where), _text(why), _text(do)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        lines += [f"  {name}: {text}" for name, text in self._parts() if text]
+        return "\n".join(lines)
+
+    def _parts(self) -> list[tuple[str, str | None]]:
+        return [("where", self.where), ("why", self.why), ("what to do", self.do)]
+
+    def as_dict(self) -> dict:
+        """The same as a dictionary, for `--json`."""
+        return {"error": self.what, "where": self.where, "why": self.why, "do": self.do,
+                "exit_code": self.exit_code}
+
+
+class CheckFailed(UserError):
+    """A comparison or limit did not hold (exit code 1): the input was fine, the result is not."""
+
+    exit_code = 1
+
+
+def _text(value) -> str | None:
+    return None if value is None else str(value)
