@@ -4,13 +4,7 @@ from __future__ import annotations
 
 
 class BhvitError(Exception):
-    """Base of the errors that the command line prints without a traceback."""
-
-    exit_code = 2
-
-
-class UserError(BhvitError):
-    """Bad usage, bad input or a missing tool (exit code 2).
+    """Base of the errors that the command line prints without a traceback, with `exit_code`.
 
     what: the complaint in one sentence; where: file, key or option; why: the cause;
     do: what the user can do about it. Only `what` is required.
@@ -36,7 +30,13 @@ class UserError(BhvitError):
                 "exit_code": self.exit_code}
 
 
-class CheckFailed(UserError):
+class UserError(BhvitError):
+    """Bad usage, bad input or a missing tool (exit code 2)."""
+
+    exit_code = 2
+
+
+class CheckFailed(BhvitError):
     """A comparison or limit did not hold (exit code 1): the input was fine, the result is not."""
 
     exit_code = 1

@@ -7,8 +7,8 @@
     for batch in track(batches, "evaluating", unit="batch"):
         ...
 
-Everything goes to standard error, so `--json` output on standard output stays clean. `BHVIT_QUIET=1` or `Progress(..., quiet=True)`
-prints nothing.
+Everything goes to standard error, so `--json` output on standard output stays clean. `BHVIT_QUIET=1` or
+`Progress(..., quiet=True)` prints nothing.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def duration(seconds: float) -> str:
 class Progress:
     """One progress indicator, a context manager.
 
-    total: number of steps, None if unknown. info of `advance` is shown after the figures. On a terminal it is a rich bar,
-    otherwise a line like `training: 12/60 epoch (20 %), 41 s, 2 min 44 s left, val 97.20 %` at most every `every` seconds,
-    plus one when it ends.
+    total: number of steps, None if unknown. info of `advance` is shown after the figures. On a terminal it
+    is a rich bar, otherwise a line like `training: 12/60 epoch (20 %), 41 s, 2 min 44 s left, val 97.20 %` at
+    most every `every` seconds, plus one when it ends.
     """
 
     def __init__(self, title: str, total: int | None = None, unit: str = "", *, stream: TextIO | None = None,
@@ -53,12 +53,13 @@ class Progress:
     def __enter__(self) -> Progress:
         self._begun = self._last = time.monotonic()
         if not self.quiet and self.stream.isatty():
+            from rich import progress as rich
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-            from rich.progress import Progress as Rich
-            self._bar = Rich(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                             TextColumn(self.unit), TimeElapsedColumn(), TimeRemainingColumn(),
-                             TextColumn("{task.fields[info]}"), console=Console(file=self.stream))
+
+            self._bar = rich.Progress(
+                rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn(),
+                rich.TextColumn(self.unit), rich.TimeElapsedColumn(), rich.TimeRemainingColumn(),
+                rich.TextColumn("{task.fields[info]}"), console=Console(file=self.stream))
             self._bar.start()
             self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, info="")
         return self
@@ -97,7 +98,8 @@ class Progress:
         self._last, spent = now, now - self._begun
         unit = f" {self.unit}" if self.unit else ""
         if self.total:
-            text = f"{self.title}: {self.done}/{self.total}{unit} ({100 * self.done // self.total} %), {duration(spent)}"
+            percent = 100 * self.done // self.total
+            text = f"{self.title}: {self.done}/{self.total}{unit} ({percent} %), {duration(spent)}"
             fresh = self.done - self.first
             if fresh > 0 and not final and self.done < self.total:
                 text += f", {duration(spent / fresh * (self.total - self.done))} left"
