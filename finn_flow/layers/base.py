@@ -1,0 +1,170 @@
+"""The layer declaration: everything that is known about a hardware layer, in one class.
+
+A subclass of :class:`Layer` is one file ``layers/<stem>.py``. It declares typed attributes, streams, constants, the
+integer golden model, cycles, resources, RTL parameters and memory images, and examples. FINN custom ops, execution,
+wrappers, parametrised tests and the documentation table are derived from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from ..streams import DType, Stream, pack_words
+
+
+class FoldingError(ValueError):
+    """A folding attribute does not fit the shape; the message lists the choices."""
+
+
+@dataclass(frozen=True)
+class Const:
+    """A constant of a layer: integer array of ``shape`` (without the leading ``sets`` axis) and element type."""
+
+    shape: tuple[int, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Image of one on-chip memory: ``words`` (N, elements) of ``dtype`` packed element 0 first.
+
+    Several fields may share a word: pass ``fields`` as a list of (elements array (N, E), dtype), lowest bits first.
+    """
+
+    fields: tuple[tuple[np.ndarray, DType], ...]
+
+    @property
+    def depth(self) -> int:
+        return self.fields[0][0].shape[0]
+
+    @property
+    def width(self) -> int:
+        return sum(a.shape[1] * t.bits for a, t in self.fields)
+
+    def hex_lines(self) -> list[str]:
+        """One hexadecimal word a line, for ``$readmemh``."""
+        bits = np.concatenate(
+            [np.unpackbits(pack_words(a, t), axis=1, bitorder="little")[:, : a.shape[1] * t.bits]
+             for a, t in self.fields], axis=1)
+        data = np.packbits(bits, axis=1, bitorder="little")[:, ::-1]
+        digits = (bits.shape[1] + 3) // 4
+        return [row.tobytes().hex()[-digits:] for row in data]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Estimated resources of one instance (evidence level: estimate)."""
+
+    lut: float = 0
+    bram18: int = 0
+    uram: int = 0
+    dsp: int = 0
+    bits: int = field(default=0, metadata={"doc": "memory bits, constants and buffers"})
+
+
+Constants = dict[str, np.ndarray]
+
+
+class Layer(BaseModel):
+    """Base of all layer declarations.
+
+    Attributes are pydantic fields of type int, str or list[int]; they become FINN node attributes under the same name
+    and RTL parameters under the upper-case name. ``PE``, ``SIMD`` and ``TP`` are foldings.
+
+    Constants carry a leading axis of length ``sets``: an engine shared by identical blocks holds one set per block and
+    frame ``f`` uses set ``(f // repeat) % sets``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stem: ClassVar[str] = ""
+    #: RTL parameters that a field does not provide: see :meth:`rtl_parameters`.
+    sources: ClassVar[tuple[str, ...]] = ()
+    #: other SystemVerilog files that the kernel instantiates
+    fold_axes: ClassVar[dict[str, str]] = {}
+    #: folding attribute -> name of the method or field giving the extent that it must divide
+
+    sets: int = 1
+    repeat: int = 1
+
+    @classmethod
+    def op_type(cls) -> str:
+        """CamelCase FINN op type of the stem."""
+        return "".join(p.capitalize() for p in cls.stem.split("_"))
+
+    # ---- to be provided by a layer -------------------------------------------------------------------------------
+    def inputs(self) -> list[Stream]:
+        raise NotImplementedError
+
+    def outputs(self) -> list[Stream]:
+        raise NotImplementedError
+
+    def constants(self) -> dict[str, Const]:
+        """Constants by name; their arrays have shape (sets, *shape)."""
+        return {}
+
+    def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
+        """Integer reference. inputs: int64 (F, *dims) in stream order; one array per output, likewise."""
+        raise NotImplementedError
+
+    def cycles(self) -> int:
+        """Initiation interval of the layer in clock cycles per frame when nothing stalls it."""
+        raise NotImplementedError
+
+    def resources(self) -> Resources:
+        return Resources()
+
+    def memories(self, constants: Constants) -> dict[str, Memory]:
+        """Memory images by RTL parameter name (``<NAME>_FILE``)."""
+        return {}
+
+    def rtl_parameters(self) -> dict[str, int]:
+        """Parameters of ``bv_<stem>``; by default every int field in upper case."""
+        return {k.upper(): v for k, v in self if isinstance(v, int)}
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        """Attribute sets that drive the tests: at least three shapes and foldings."""
+        raise NotImplementedError
+
+    # ---- derived -------------------------------------------------------------------------------------------------
+    def model_post_init(self, _context: Any) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise FoldingError when a folding does not divide its extent; layers extend this."""
+        for axis, extent_name in self.fold_axes.items():
+            extent = getattr(self, extent_name)
+            extent = extent() if callable(extent) else extent
+            check_divides(self.stem, axis, getattr(self, axis), extent_name, extent)
+
+    def random_constants(self, rng: np.random.Generator) -> Constants:
+        """Random constants of the declared types; layers override where not every value makes sense."""
+        return {k: c.dtype.random(rng, (self.sets, *c.shape)) for k, c in self.constants().items()}
+
+    def random_inputs(self, rng: np.random.Generator, frames: int) -> list[np.ndarray]:
+        return [st.dtype.random(rng, (frames, *st.dims)) for st in self.inputs()]
+
+    def set_of_frame(self, frames: int) -> np.ndarray:
+        """Index of the constant set of each frame."""
+        return (np.arange(frames) // self.repeat) % self.sets
+
+
+def check_divides(where: str, axis: str, value: int, extent_name: str, extent: int) -> None:
+    if value < 1 or extent % value:
+        choices = [d for d in range(1, extent + 1) if extent % d == 0]
+        raise FoldingError(f"{where}: {axis}={value} does not divide {extent_name}={extent}. "
+                           f"Choose one of {', '.join(map(str, choices))}.")
+
+
+def floor_shift(x: np.ndarray, shift: int) -> np.ndarray:
+    """floor(x / 2**shift) on int64 (shift >= 0)."""
+    return x >> shift
+
+
+def saturate(x: np.ndarray, dtype: DType) -> np.ndarray:
+    return np.clip(x, dtype.min, dtype.max)

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+// Generic AXI-stream harness around a Verilated top: feeds files of beats into the inputs, collects the outputs,
+// stalls both sides at random on request, checks the handshake rules and reports what happened as JSON.
+//
+// Generated beside it: "ports.inc" with one IN_PORT(i, data, valid, ready) / OUT_PORT(...) line per stream.
+//
+//   sim --in I FILE BYTES BEATS_PER_FRAME --out I FILE BYTES BEATS_PER_FRAME TOTAL_BEATS ...
+//       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--throttle CYCLES_PER_FRAME] [--patience CYCLES]
+//       [--progress CYCLES]
+//
+// exit 0: all output beats received; 3: nothing moved for PATIENCE cycles; 4: handshake rule broken; 5: surplus output.
+#include <cinttypes>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+#include "Vtop.h"
+#include "verilated.h"
+
+double sc_time_stamp() { return 0; }
+
+namespace {
+
+template <class T> void put(T& port, const uint8_t* src, size_t n) { std::memcpy(&port, src, n); }
+template <class T> void get(const T& port, uint8_t* dst, size_t n) { std::memcpy(dst, &port, n); }
+
+struct Rng {  // xorshift64*: the same stalls on every machine
+  uint64_t s;
+  explicit Rng(uint64_t seed) : s(seed * 0x9E3779B97F4A7C15ull + 0x1234567) {}
+  uint32_t percent() {
+    s ^= s >> 12; s ^= s << 25; s ^= s >> 27;
+    return uint32_t((s * 0x2545F4914F6CDD1Dull) >> 33) % 100;
+  }
+};
+
+struct Stream {
+  std::string file;
+  size_t bytes = 0;            // bytes per beat in the file
+  uint64_t per_frame = 1, total = 0, done = 0;
+  std::vector<uint8_t> data;   // input beats or collected output beats
+  std::vector<uint64_t> frame_cycle;  // cycle at which the first (input) / last (output) beat of each frame moved
+  bool offered = false;        // input: valid is up; output: valid was up without ready in the last cycle
+  std::vector<uint8_t> held;   // output: the beat that must stay stable
+};
+
+std::vector<uint8_t> read_file(const std::string& name) {
+  std::FILE* f = std::fopen(name.c_str(), "rb");
+  if (!f) { std::fprintf(stderr, "cannot read %s\n", name.c_str()); std::exit(2); }
+  std::fseek(f, 0, SEEK_END);
+  std::vector<uint8_t> d(size_t(std::ftell(f)));
+  std::rewind(f);
+  if (std::fread(d.data(), 1, d.size(), f) != d.size()) std::exit(2);
+  std::fclose(f);
+  return d;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<Stream> ins, outs;
+  uint64_t patience = 100000, throttle = 0, progress = 0;
+  int in_pct = 0, out_pct = 0;
+  Rng in_rng(1), out_rng(2);
+  for (int a = 1; a < argc;) {
+    std::string k = argv[a++];
+    auto next = [&] { return a < argc ? argv[a++] : (std::fprintf(stderr, "missing value after %s\n", k.c_str()), std::exit(2), argv[0]); };
+    auto num = [&] { return std::strtoull(next(), nullptr, 10); };
+    if (k == "--in" || k == "--out") {
+      auto& v = k == "--in" ? ins : outs;
+      size_t i = num();
+      if (v.size() <= i) v.resize(i + 1);
+      v[i].file = next(); v[i].bytes = num(); v[i].per_frame = num();
+      if (k == "--in") { v[i].data = read_file(v[i].file); v[i].total = v[i].data.size() / v[i].bytes; }
+      else { v[i].total = num(); v[i].data.reserve(v[i].total * v[i].bytes); }
+      v[i].held.resize(v[i].bytes);
+    } else if (k == "--stall-in") { in_rng = Rng(num()); in_pct = int(num()); }
+    else if (k == "--stall-out") { out_rng = Rng(num() + 77); out_pct = int(num()); }
+    else if (k == "--throttle") throttle = num();
+    else if (k == "--patience") patience = num();
+    else if (k == "--progress") progress = num();
+    else { std::fprintf(stderr, "unknown option %s\n", k.c_str()); return 2; }
+  }
+
+  VerilatedContext ctx;
+  ctx.randReset(2);   // memories and registers start with random contents: nothing may depend on them
+  ctx.randSeed(20);
+  Vtop top{&ctx, "top"};
+  std::vector<uint8_t> buf(1 << 20);
+
+  auto reset_cycle = [&] { top.ap_clk = 0; top.eval(); top.ap_clk = 1; top.eval(); };
+  top.ap_rst_n = 0;
+#define IN_PORT(i, D, V, R) top.V = 0;
+#define OUT_PORT(i, D, V, R) top.R = 0;
+#include "ports.inc"
+#undef IN_PORT
+#undef OUT_PORT
+  for (int i = 0; i < 8; ++i) reset_cycle();
+  top.ap_clk = 0; top.ap_rst_n = 1; top.eval();
+
+  uint64_t cycle = 0, idle = 0, surplus = 0;
+  int status = 0;
+  uint64_t out_left = 0;
+  for (auto& o : outs) out_left += o.total;
+  auto t0 = std::chrono::steady_clock::now();
+  // After the last expected beat the design gets a short grace period in which it must not produce another one.
+  uint64_t grace = 64;
+  while (status == 0 && (out_left || grace)) {
+    if (!out_left) --grace;
+    // drive
+#define IN_PORT(i, D, V, R)                                                                         \
+    { Stream& st = ins[i];                                                                          \
+      if (!st.offered && st.done < st.total && (in_pct == 0 || int(in_rng.percent()) >= in_pct)     \
+          && (throttle == 0 || st.done % st.per_frame || cycle >= (st.done / st.per_frame) * throttle)) { \
+        st.offered = true; put(top.D, &st.data[st.done * st.bytes], st.bytes); }                    \
+      top.V = st.offered; }
+#define OUT_PORT(i, D, V, R) top.R = out_pct == 0 || int(out_rng.percent()) >= out_pct;
+#include "ports.inc"
+#undef IN_PORT
+#undef OUT_PORT
+    top.eval();
+    // observe the handshakes of this cycle
+    bool moved = false;
+#define IN_PORT(i, D, V, R)                                                                         \
+    { Stream& st = ins[i];                                                                          \
+      if (st.offered && top.R) {                                                                    \
+        if (st.done % st.per_frame == 0) st.frame_cycle.push_back(cycle);                           \
+        ++st.done; st.offered = false; moved = true; } }
+#define OUT_PORT(i, D, V, R)                                                                        \
+    { Stream& st = outs[i];                                                                         \
+      if (st.offered && !top.V) { std::fprintf(stderr, "handshake: out%d dropped VALID before READY at cycle %" PRIu64 "\n", i, cycle); status = 4; } \
+      if (top.V) {                                                                                  \
+        get(top.D, buf.data(), st.bytes);                                                           \
+        if (st.offered && std::memcmp(buf.data(), st.held.data(), st.bytes)) {                      \
+          std::fprintf(stderr, "handshake: out%d changed TDATA while waiting at cycle %" PRIu64 "\n", i, cycle); status = 4; } \
+        std::memcpy(st.held.data(), buf.data(), st.bytes);                                          \
+        if (top.R) {                                                                                \
+          if (st.done < st.total) {                                                                 \
+            st.data.insert(st.data.end(), buf.begin(), buf.begin() + long(st.bytes));               \
+            ++st.done; --out_left; moved = true;                                                    \
+            if (st.done % st.per_frame == 0) st.frame_cycle.push_back(cycle);                       \
+          } else ++surplus;                                                                         \
+        } }                                                                                         \
+      st.offered = top.V && !top.R; }
+#include "ports.inc"
+#undef IN_PORT
+#undef OUT_PORT
+    top.ap_clk = 1; top.eval();
+    top.ap_clk = 0;
+    ++cycle;
+    idle = moved ? 0 : idle + 1;
+    if (out_left && idle > patience) status = 3;
+    if (progress && cycle % progress == 0) {
+      std::fprintf(stderr, "progress %" PRIu64 " %" PRIu64 "\n", cycle, uint64_t(outs.empty() ? 0 : outs[0].frame_cycle.size()));
+      std::fflush(stderr);
+    }
+  }
+  if (status == 0 && surplus) { std::fprintf(stderr, "surplus: %" PRIu64 " beats more than expected\n", surplus); status = 5; }
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - t0).count();
+  top.final();
+
+  for (auto& o : outs) {
+    std::FILE* f = std::fopen(o.file.c_str(), "wb");
+    if (!f || std::fwrite(o.data.data(), 1, o.data.size(), f) != o.data.size() || std::fclose(f)) {
+      std::fprintf(stderr, "cannot write %s\n", o.file.c_str()); return 2;
+    }
+  }
+  auto list = [](const std::vector<uint64_t>& v) {
+    std::string s = "[";
+    for (size_t i = 0; i < v.size(); ++i) s += (i ? "," : "") + std::to_string(v[i]);
+    return s + "]";
+  };
+  std::printf("{\"status\":%d,\"cycles\":%" PRIu64 ",\"seconds\":%.6f,\"inputs\":[", status, cycle, seconds);
+  for (size_t i = 0; i < ins.size(); ++i)
+    std::printf("%s{\"beats\":%" PRIu64 ",\"frame_cycles\":%s}", i ? "," : "", ins[i].done, list(ins[i].frame_cycle).c_str());
+  std::printf("],\"outputs\":[");
+  for (size_t i = 0; i < outs.size(); ++i)
+    std::printf("%s{\"beats\":%" PRIu64 ",\"frame_cycles\":%s}", i ? "," : "", outs[i].done, list(outs[i].frame_cycle).c_str());
+  std::printf("]}\n");
+  return status;
+}

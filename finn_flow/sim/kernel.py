@@ -1,0 +1,38 @@
+"""Simulate a single layer instance in Verilator: the executable truth of a kernel for tests and node-by-node execution."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..layers.base import Constants, Layer
+from ..wrapper import memory_files, sources, wrapper
+from .verilate import SimResult, Stalls, build_simulator, run_simulator
+
+
+class KernelSim:
+    """One compiled layer instance; run it as often as needed with different data and stalls.
+
+    Args:
+        layer: the declaration with its attributes. constants: int arrays (sets, *shape). work: build folder.
+    """
+
+    def __init__(self, layer: Layer, constants: Constants, work: Path, optimize: str = "-O1") -> None:
+        self.layer = layer
+        self.work = Path(work)
+        self.work.mkdir(parents=True, exist_ok=True)
+        name = layer.stem + "_0"
+        for f, lines in memory_files(layer, name, constants).items():
+            (self.work / f).write_text("\n".join(lines) + "\n")
+        (self.work / f"{name}.v").write_text(wrapper(layer, name, constants))
+        self.exe = build_simulator(name, [*sources(type(layer)), self.work / f"{name}.v"], len(layer.inputs()),
+                                   len(layer.outputs()), self.work, optimize=optimize)
+
+    def run(self, inputs: list[np.ndarray], stalls: Stalls = Stalls(), patience: int | None = None) -> SimResult:
+        """inputs: int64 (F, *dims) per input stream, stream order."""
+        frames = inputs[0].shape[0] if inputs else 1
+        if patience is None:
+            patience = 20 * self.layer.cycles() + 5000
+        return run_simulator(self.exe, list(zip(self.layer.inputs(), inputs)), self.layer.outputs(), frames,
+                             cwd=self.work, stalls=stalls, patience=patience)

@@ -1,0 +1,177 @@
+"""Compile a SystemVerilog top with FINN-style stream ports into an executable simulator, and run it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bhvit.tools import compiler, verilator
+
+from ..streams import Stream
+
+HARNESS = Path(__file__).with_name("harness.cpp")
+#: style warnings that generated wrappers may cause; the kernels themselves are linted with -Wall by the tests
+QUIET = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-MULTITOP", "-Wno-WIDTH", "-Wno-PINMISSING"]
+
+
+class SimulationError(RuntimeError):
+    """Verilator or the C++ compiler failed, or the simulation ended abnormally."""
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """Random stalls: each cycle an idle input stays idle / an output is not ready with the given probability."""
+
+    seed: int = 1
+    input_percent: int = 0
+    output_percent: int = 0
+
+
+@dataclass
+class SimResult:
+    """Outcome of a run. ``outputs``: int64 (F, *dims) per output stream (partial frames are cut off)."""
+
+    status: int
+    cycles: int
+    seconds: float
+    outputs: list[np.ndarray]
+    input_frame_cycles: list[list[int]]
+    output_frame_cycles: list[list[int]]
+    log: str
+
+    @property
+    def interval(self) -> float | None:
+        """Median cycles between frames on output 0 in steady state (first third dropped), None below 3 frames."""
+        c = self.output_frame_cycles[0]
+        if len(c) < 3:
+            return None
+        d = np.diff(c)
+        return float(np.median(d[len(d) // 3:]))
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the first input beat to the last output beat of frame 0."""
+        return self.output_frame_cycles[0][0] - self.input_frame_cycles[0][0] + 1
+
+
+def _run(cmd: Sequence[str | Path], cwd: Path, env: dict[str, str] | None = None) -> None:
+    r = subprocess.run([str(c) for c in cmd], cwd=cwd, env=env, capture_output=True, text=True)
+    with (cwd / "compile.log").open("a") as f:
+        f.write(" ".join(map(str, cmd)) + "\n" + r.stdout + r.stderr + "\n")
+    if r.returncode:
+        raise SimulationError(f"{Path(cmd[0]).name} failed (exit {r.returncode}); log {cwd / 'compile.log'}:\n"
+                              + (r.stdout + r.stderr)[-3000:])
+
+
+def _runtime(cxxflags: list[str], root: Path) -> Path:
+    """Verilator's runtime compiled once per user and version (a locked cache in the temporary directory)."""
+    key = hashlib.sha256((" ".join(cxxflags) + str(root) + str(os.path.getmtime(root / "include/verilated.cpp"))).encode())
+    cache = Path(tempfile.gettempdir()) / f"bhvit-verilated-{os.getuid()}" / key.hexdigest()[:16]
+    cache.mkdir(parents=True, exist_ok=True)
+    obj = cache / "runtime.o"
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not obj.exists():
+            objs = []
+            for n in ("verilated", "verilated_threads"):
+                objs.append(cache / f"{n}.o")
+                _run([compiler(), *cxxflags, "-c", root / f"include/{n}.cpp", "-o", objs[-1]], cache)
+            _run(["ld", "-r", *objs, "-o", cache / "runtime.tmp"], cache)
+            (cache / "runtime.tmp").rename(obj)
+    return obj
+
+
+def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, work: Path, *,
+                    defines: Sequence[str] = (), optimize: str = "-O1", split: int = 0) -> Path:
+    """Verilate ``top`` (ports in<i>_V_*, out<i>_V_*) and compile it with the generic harness.
+
+    Args:
+        top: module name. sources: RTL files. work: folder for everything; created.
+        defines: Verilog macros. optimize: g++ level. split: Verilator --output-split (0: one file).
+    Returns:
+        The executable. Memory images are looked up in the folder in which it is run.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    tool = verilator()
+    root = Path(tool.env["VERILATOR_ROOT"])
+    ports = [f"IN_PORT({i}, in{i}_V_TDATA, in{i}_V_TVALID, in{i}_V_TREADY)" for i in range(n_in)]
+    ports += [f"OUT_PORT({i}, out{i}_V_TDATA, out{i}_V_TVALID, out{i}_V_TREADY)" for i in range(n_out)]
+    (work / "ports.inc").write_text("\n".join(ports) + "\n")
+    cmd = [tool.path, "--cc", "--Mdir", "obj", "--prefix", "Vtop", "--top-module", top, "--no-timing", "-O3",
+           "--x-assign", "fast", "--x-initial", "unique", "--no-assert-case", *QUIET, *[f"-D{d}" for d in defines]]
+    if split:
+        cmd += ["--output-split", str(split)]
+    _run([*cmd, *sources], work, tool.env)
+    flags = ["-std=c++17", optimize, "-w", f"-I{root}/include", f"-I{root}/include/vltstd", "-DVM_COVERAGE=0",
+             "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0"]
+    runtime = _runtime(flags, root)
+    generated = sorted((work / "obj").glob("*.cpp"))
+    if split:
+        objs = []
+        for g in [*generated, HARNESS]:
+            objs.append(work / "obj" / (g.stem + ".o"))
+            _run([compiler(), *flags, "-Iobj", "-I.", "-c", g, "-o", objs[-1]], work)
+        _run([compiler(), *objs, runtime, "-lpthread", "-latomic", "-o", "sim"], work)
+    else:
+        (work / "all.cc").write_text("".join(f'#include "{g}"\n' for g in generated) + f'#include "{HARNESS}"\n')
+        _run([compiler(), *flags, "-Iobj", "-I.", "all.cc", runtime, "-lpthread", "-latomic", "-o", "sim"], work)
+    return work / "sim"
+
+
+def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], outputs: Sequence[Stream], frames: int, *,
+                  cwd: Path, stalls: Stalls = Stalls(), patience: int = 100_000, throttle: int = 0,
+                  progress: Callable[[int, int], None] | None = None, progress_every: int = 0) -> SimResult:
+    """Stream ``frames`` frames through a simulator made by :func:`build_simulator`.
+
+    Args:
+        inputs: stream and int frames (F, *dims) per input. outputs: streams. cwd: folder with the memory images.
+        stalls: random stalls. patience: cycles without any movement at the boundary after which the run ends (status 3).
+        throttle: if > 0, frame f of every input is not offered before cycle f * throttle.
+    """
+    with tempfile.TemporaryDirectory(prefix="bhvit-sim-") as tmp:
+        cmd: list[str] = [str(exe)]
+        for i, (st, data) in enumerate(inputs):
+            f = Path(tmp) / f"in{i}.bin"
+            f.write_bytes(st.pack(data).tobytes())
+            cmd += ["--in", str(i), str(f), str(st.padded_width // 8), str(st.beats)]
+        for i, st in enumerate(outputs):
+            cmd += ["--out", str(i), str(Path(tmp) / f"out{i}.bin"), str(st.padded_width // 8), str(st.beats),
+                    str(st.beats * frames)]
+        if stalls.input_percent:
+            cmd += ["--stall-in", str(stalls.seed), str(stalls.input_percent)]
+        if stalls.output_percent:
+            cmd += ["--stall-out", str(stalls.seed), str(stalls.output_percent)]
+        cmd += ["--patience", str(patience), "--throttle", str(throttle), "--progress", str(progress_every)]
+        p = subprocess.Popen(cmd, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        log, out = [], ""
+        assert p.stderr and p.stdout
+        for line in p.stderr:
+            if line.startswith("progress "):
+                if progress:
+                    _, c, f_done = line.split()
+                    progress(int(c), int(f_done))
+            else:
+                log.append(line)
+        out = p.stdout.read()
+        p.wait()
+        last = out.strip().splitlines()[-1] if out.strip() else ""
+        if not last.startswith("{"):
+            raise SimulationError(f"simulator ended with exit code {p.returncode}:\n{''.join(log)}{out}"[-3000:])
+        info = json.loads(last)
+        results = []
+        for i, st in enumerate(outputs):
+            width = st.padded_width // 8
+            raw = np.fromfile(Path(tmp) / f"out{i}.bin", dtype=np.uint8).reshape(-1, width)
+            results.append(st.unpack(raw[: raw.shape[0] // st.beats * st.beats]))
+        return SimResult(info["status"], info["cycles"], info["seconds"], results,
+                         [s["frame_cycles"] for s in info["inputs"]], [s["frame_cycles"] for s in info["outputs"]],
+                         "".join(log) + "\n".join(out.strip().splitlines()[:-1]))

@@ -1,0 +1,47 @@
+"""The FINN-facing Verilog wrapper of one layer instance: AXI-stream port names, padding, reset polarity, parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .layers.base import Constants, Layer
+
+RTL = Path(__file__).resolve().parent.parent / "rtl"
+
+
+def sources(layer: type[Layer]) -> list[Path]:
+    """SystemVerilog files of a layer: its own kernel and what it instantiates."""
+    return [RTL / f"{n}.sv" for n in (*dict.fromkeys(("bv_util", *layer.sources)), f"bv_{layer.stem}")]
+
+
+def memory_files(layer: Layer, name: str, constants: Constants) -> dict[str, list[str]]:
+    """File name -> lines of every memory image of instance ``name``."""
+    return {f"{name}_{k.lower()}.mem": m.hex_lines() for k, m in layer.memories(constants).items()}
+
+
+def wrapper(layer: Layer, name: str, constants: Constants) -> str:
+    """Verilog source of module ``name``."""
+    ins, outs = layer.inputs(), layer.outputs()
+    ports = ["input wire ap_clk", "input wire ap_rst_n"]
+    for k, d, streams in (("in", "input", ins), ("out", "output", outs)):
+        back = "output" if d == "input" else "input"
+        for i, st in enumerate(streams):
+            p = f"{k}{i}_V"
+            ports += [f"{d} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{d} wire {p}_TVALID", f"{back} wire {p}_TREADY"]
+    params = [f".{k}({v})" for k, v in layer.rtl_parameters().items()]
+    params += [f'.{k}_FILE("{name}_{k.lower()}.mem")' for k in layer.memories(constants)]
+    conns = [".clk(ap_clk)", ".rst(!ap_rst_n)"]
+    body = []
+    for i, st in enumerate(ins):
+        conns += [f".in{i}_data(in{i}_V_TDATA[{st.width - 1}:0])", f".in{i}_valid(in{i}_V_TVALID)",
+                  f".in{i}_ready(in{i}_V_TREADY)"]
+    for i, st in enumerate(outs):
+        body.append(f"  wire [{st.width - 1}:0] out{i}_data;")
+        pad = st.padded_width - st.width
+        body.append(f"  assign out{i}_V_TDATA = " + (f"{{{pad}'d0, out{i}_data}};" if pad else f"out{i}_data;"))
+        conns += [f".out{i}_data(out{i}_data)", f".out{i}_valid(out{i}_V_TVALID)", f".out{i}_ready(out{i}_V_TREADY)"]
+    nl = ",\n    "
+    return (f"// Generated: instance {name} of bv_{layer.stem}.\n`default_nettype none\n"
+            f"module {name} (\n    {nl.join(ports)}\n);\n" + "\n".join(body) + "\n"
+            f"  bv_{layer.stem} #(\n    {nl.join(params)}\n  ) core (\n    {nl.join(conns)}\n  );\n"
+            "endmodule\n`default_nettype wire\n")
