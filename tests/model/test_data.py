@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
-from bhvit.model import data
 
 from bhvit.errors import UserError
+from bhvit.model import data
 
 
 @pytest.mark.parametrize("text, kind, arg, split", [
@@ -53,7 +53,8 @@ def test_digits_images():
     seen = [image.tobytes() for s in sets.values() for image in s.images]
     assert len(set(seen)) == len(seen)  # no image in two splits
     colour = data.load("digits", 24, 3, count=5)
-    assert colour.images.shape == (5, 24, 24, 3) and np.array_equal(colour.images[..., 0], colour.images[..., 2])
+    assert colour.images.shape == (5, 24, 24, 3)
+    assert np.array_equal(colour.images[..., 0], colour.images[..., 2])
 
 
 def test_enlarge_is_exact():
