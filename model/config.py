@@ -1,0 +1,160 @@
+"""The model file: everything that defines a network, read from YAML and checked before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bhvit.model.numerics import Widths
+
+
+class ConfigError(ValueError):
+    """A model file that cannot work. The message says what, where, why and what to do."""
+
+
+class ModelConfig(BaseModel):
+    """One network. Lists of four run over the stages; stages 1 and 2 convolve, stages 3 and 4 attend in windows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_\-]+$")
+    image_size: int = Field(ge=8, le=1024, description="side of the square input in pixels")
+    image_channels: int = Field(3, ge=1, le=16)
+    classes: int = Field(ge=2, le=100000)
+    stem_patch: int = Field(4, ge=1, le=16, description="side and stride of the stem convolution")
+    widths: tuple[int, int, int, int] = Field(description="channels per stage")
+    depths: tuple[int, int, int, int] = Field(description="blocks per stage")
+    heads: tuple[int, int] = Field(description="attention heads of stages 3 and 4")
+    mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)
+    window: int = Field(7, ge=1, le=16, description="side of an attention window")
+    pool_padding: int = Field(3, ge=0, le=8, description="padding of the merge-token pooling")
+    groups: int = Field(4, ge=1, description="groups of the dilated convolutions")
+    dilations: tuple[int, int, int] = (1, 3, 5)
+    token_norm: Literal["layer", "batch"] = "layer"
+    downsample: Literal["binary", "fp"] = "binary"
+    attention: Literal["qd", "gsb"] = "qd"
+    msgdc_residual: bool = False
+    mean: tuple[float, ...] = Field((0.5,), description="input normalisation on the 0..1 scale, one or per channel")
+    std: tuple[float, ...] = Field((0.5,))
+    bits: Widths = Widths()
+
+    @property
+    def maps(self) -> tuple[int, int, int, int]:
+        """Side of the square map of each stage."""
+        side = self.image_size // self.stem_patch
+        return (side, side // 2, side // 4, side // 8)
+
+    @property
+    def head_dims(self) -> tuple[int, int]:
+        """Channels per attention head in stages 3 and 4."""
+        return (self.widths[2] // self.heads[0], self.widths[3] // self.heads[1])
+
+    def digest(self) -> str:
+        """sha256 (hex) of the canonical JSON; the name is left out, so renaming keeps weight files valid."""
+        data = self.model_dump(mode="json", exclude={"name"})
+        return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def deployable(self) -> None:
+        """Raises ConfigError with the reason when the network cannot become hardware."""
+        if self.attention == "gsb":
+            raise ConfigError(
+                f"{self.name}: attention: gsb cannot be deployed: its levels compare with fractions of the row maximum and "
+                "carry two independent scales, for which no hardware layer exists; use attention: qd")
+
+
+def _contradictions(c: ModelConfig) -> list[str]:
+    """Everything about `c` that cannot work, one sentence each with its remedy."""
+    out = []
+
+    def need(ok: bool, text: str) -> None:
+        if not ok:
+            out.append(text)
+
+    step = c.stem_patch * 8
+    need(c.image_size % step == 0,
+         f"image_size: {c.image_size} is not a multiple of 8 * stem_patch = {step}, but three down-samplings halve the map; "
+         f"use {max(step, c.image_size // step * step)} or {(c.image_size // step + 1) * step}")
+    for i, d in enumerate(c.depths):
+        need(d >= 1, f"depths[{i}]: {d}, but every stage needs at least one block; use 1 or more")
+    for i, (w, r) in enumerate(zip(c.widths, c.mlp_ratios)):
+        need(4 <= w <= 4096, f"widths[{i}]: {w} is outside 4..4096")
+        need(w % 4 == 0, f"widths[{i}]: {w} is not a multiple of 4, but the channel-roll branches move four equal channel "
+                         f"quarters; use {w // 4 * 4 or 4} or {(w // 4 + 1) * 4}")
+        need(1 <= r <= 16, f"mlp_ratios[{i}]: {r} is outside 1..16")
+    for i in (0, 1):
+        w = c.widths[i]
+        need(w % c.groups == 0, f"widths[{i}]: {w} is not divisible by groups = {c.groups} of the dilated convolutions; "
+                                "change either")
+        h, wa = c.heads[i], c.widths[i + 2]
+        need(h >= 1 and wa % max(h, 1) == 0,
+             f"heads[{i}]: {h} does not divide widths[{i + 2}] = {wa}; every head needs the same number of channels")
+        need(all(d >= 1 for d in c.dilations), f"dilations: {c.dilations} must be positive")
+        side = c.maps[i + 2]
+        need(side >= c.window and side % c.window == 0,
+             f"window: {c.window} does not divide the stage {i + 3} map of {side} x {side} (image_size {c.image_size} / "
+             f"stem_patch {c.stem_patch} / {4 << i}); windows must tile the map: change window, image_size or stem_patch")
+    need(2 * c.pool_padding < c.window,
+         f"pool_padding: {c.pool_padding} with window {c.window}: 2 * pool_padding must be smaller than window, or pooling "
+         f"yields more merge tokens than there are windows; use at most {(c.window - 1) // 2}")
+    for key in ("mean", "std"):
+        n = len(getattr(c, key))
+        need(n in (1, c.image_channels), f"{key}: {n} values for {c.image_channels} image channels; give one or one each")
+    need(all(s > 0 for s in c.std), f"std: {c.std} must be positive")
+    need(not c.msgdc_residual,
+         "msgdc_residual: true (the paper's equation 7) is not supported: the released networks add no residual inside the "
+         "branches, and the branch hardware has no residual port; use false")
+    return out
+
+
+def _nearest(key: str, legal: list[str]) -> str:
+    close = difflib.get_close_matches(key, legal, n=1, cutoff=0.5)
+    return f"; the nearest legal key is {close[0]!r}" if close else f"; legal keys are {', '.join(sorted(legal))}"
+
+
+def parse_config(data: object, where: str = "model configuration") -> ModelConfig:
+    """Checks a mapping and returns the configuration.
+
+    Args: data: what YAML gave; where: file name for messages. Raises: ConfigError listing everything that is wrong.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(data).__name__}; "
+                          "see configs/model/bhvit_micro.yaml for an example")
+    try:
+        config = ModelConfig.model_validate(data)
+    except ValidationError as err:
+        lines = []
+        for e in err.errors():
+            path = ".".join(str(p) for p in e["loc"])
+            if e["type"] == "extra_forbidden":
+                legal = Widths.model_fields if e["loc"][0] == "bits" and len(e["loc"]) > 1 else ModelConfig.model_fields
+                lines.append(f"{path}: unknown key{_nearest(str(e['loc'][-1]), list(legal))}")
+            elif e["type"] == "missing":
+                lines.append(f"{path}: missing; it has no default, add it")
+            else:
+                lines.append(f"{path}: {e['msg']} (got {e['input']!r})")
+        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+    problems = _contradictions(config)
+    if problems:
+        raise ConfigError(f"{where}: " + "; ".join(problems))
+    return config
+
+
+def load_config(path: str | Path) -> ModelConfig:
+    """Reads a model file. Raises ConfigError for anything wrong with it, a missing file included."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read ({err.strerror}); give the path of a model file such as "
+                          "configs/model/bhvit_micro.yaml") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"{path}: not valid YAML: {err}; mend the file") from None
+    return parse_config(data, str(path))
