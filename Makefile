@@ -1,0 +1,45 @@
+# Front door. Every recipe calls the `bhvit` command line; there is no logic here.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+JOBS   ?= 2
+N      ?= 100
+BUILD  ?= build/bhvit_micro
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-full lint bench doctor clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## the environment .venv: exact versions, 2 GB
+$(STAMP): requirements/torch.txt requirements/lock.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/lock.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## export, build and simulate bhvit_micro on 100 test digits, bit by bit against PyTorch
+	$(BIN)/bhvit demo -o $(BUILD) -n $(N)
+
+test: setup ## all tests but the wide spread (see test-full)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not full" -rs
+
+test-full: setup ## every test, wide spread of shapes and foldings included
+	$(BIN)/python -m pytest -n $(JOBS) -rs
+
+lint: setup ## ruff, and Verilator -Wall on every kernel
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n $(JOBS) tests/rtl/test_lint.py
+
+bench: setup ## simulation speed, build times, cycles estimated/simulated, LUTs per binary MAC, scale probe
+	$(BIN)/bhvit bench
+
+doctor: setup ## what is installed, what is missing, and what that disables
+	$(BIN)/bhvit doctor
+
+clean: ## remove build results (keeps .venv)
+	rm -rf build runs .pytest_cache .ruff_cache .hypothesis
