@@ -1,0 +1,266 @@
+"""Weight files: safetensors, bit-packed where values are +-1, whole or not there at all.
+
+A deployed network consists of +-1 weights and integers times powers of two, so its file needs no floats:
+every tensor is stored in the smallest exact form (`pack`), and `load` gives back the same values, shapes and
+types. The metadata names the configuration (with a hash), the metrics and a checksum; a file that is
+missing, cut short, damaged, foreign or made for another configuration is refused with a sentence that says
+which.
+
+    code     stored as
+    bits     uint8, numpy.packbits of (value > 0) in C order: +1 and -1
+    int      the narrowest of int8, uint8, int16, uint16, int32, int64; value = stored * 2^exponent
+    raw      as it is
+
+Training checkpoints (latent float weights, optimizer state) are torch files that are read with weights_only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import pickle
+import tempfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+
+from bhvit.errors import UserError
+
+FORMAT, VERSION = "bhvit-weights", 1
+INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64)
+RETRAIN = "train the network (`bhvit train`), or give the weights of this configuration"
+
+
+def config_hash(cfg) -> str:
+    """16 hex digits that identify the network (its name left out)."""
+    return cfg.digest()[:16]
+
+
+# --- deployed weights --------------------------------------------------------------------------------
+
+
+def save(path: str | Path, state: dict, cfg, metrics: dict | None = None) -> Path:
+    """Write a deployed network (state: name -> torch tensor or numpy array) atomically.
+
+    metrics: anything JSON can hold. Returns the path. Raises UserError when the file cannot be written; an
+    older file of that name then stays as it was.
+    """
+    arrays, layout = pack(state)
+    metadata = {"format": FORMAT, "version": str(VERSION), "config_name": _name(cfg),
+                "config_hash": config_hash(cfg), "config": json.dumps(_entries(cfg), sort_keys=True),
+                "layout": json.dumps(layout, sort_keys=True), "checksum": _checksum(arrays),
+                "metrics": json.dumps(metrics or {}, sort_keys=True)}
+    return write_atomically(path, safetensors.numpy.save(arrays, metadata))
+
+
+def load(path: str | Path, cfg) -> dict[str, torch.Tensor]:
+    """Read the deployed network of this configuration; UserError if the file is not exactly that."""
+    path = Path(path)
+    arrays, metadata = _read(path)
+    if metadata["config_hash"] != config_hash(cfg):
+        raise UserError("The weights belong to another configuration.", path, _difference(metadata, cfg),
+                        RETRAIN)
+    try:
+        return unpack(arrays, json.loads(metadata["layout"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError("The weight file is damaged.", path, f"{type(error).__name__}: {error}",
+                        RETRAIN) from error
+
+
+def info(path: str | Path) -> dict:
+    """What a weight file says about itself: config_name, config_hash, config, metrics, bytes."""
+    metadata = _read(Path(path))[1]
+    return {"config_name": metadata["config_name"], "config_hash": metadata["config_hash"],
+            "config": json.loads(metadata["config"]), "metrics": json.loads(metadata["metrics"]),
+            "bytes": Path(path).stat().st_size}
+
+
+def pack(state: dict) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """Bring tensors into their smallest exact form. Returns (arrays, layout), both by name."""
+    arrays, layout = {}, {}
+    for name, tensor in state.items():
+        value = tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
+        entry = {"shape": list(value.shape), "dtype": value.dtype.name}
+        if value.size and value.dtype.kind in "if" and np.all(np.abs(value) == 1) and value.size >= 8:
+            arrays[name], entry["code"] = np.packbits(value.reshape(-1) > 0), "bits"
+        else:
+            stored, exponent = _as_integers(value)
+            if stored is None:
+                arrays[name], entry["code"] = np.ascontiguousarray(value), "raw"
+            else:
+                arrays[name], entry["code"], entry["exponent"] = np.ascontiguousarray(stored), "int", exponent
+        layout[name] = entry
+    return arrays, layout
+
+
+def unpack(arrays: dict[str, np.ndarray], layout: dict[str, dict]) -> dict[str, torch.Tensor]:
+    """The inverse of `pack`, as torch tensors."""
+    if set(arrays) != set(layout):
+        raise KeyError(f"tensors and layout differ: {sorted(set(arrays) ^ set(layout))[:4]}")
+    state = {}
+    for name, entry in layout.items():
+        shape, dtype = tuple(entry["shape"]), np.dtype(entry["dtype"])
+        size = int(np.prod(shape, dtype=np.int64))
+        if entry["code"] == "bits":
+            value = np.unpackbits(arrays[name], count=size).astype(np.int8).reshape(shape) * 2 - 1
+        elif entry["code"] == "int":
+            value = arrays[name].reshape(shape)
+            if entry["exponent"]:
+                value = np.ldexp(value.astype(np.float64), entry["exponent"])
+        else:
+            value = arrays[name].reshape(shape)
+        state[name] = torch.from_numpy(np.array(value, dtype))
+    return state
+
+
+def _as_integers(value: np.ndarray) -> tuple[np.ndarray | None, int]:
+    """(integers in their narrowest type, exponent) with value = integers * 2^exponent, or (None, 0)."""
+    exponent = 0
+    if value.dtype.kind == "f":
+        if not np.all(np.isfinite(value)) or np.any((value == 0) & np.signbit(value)):
+            return None, 0
+        mantissa, power = np.frexp(value.astype(np.float64))
+        whole = (mantissa * 2.0**53).astype(np.int64)  # value = whole * 2^(power - 53), exactly
+        used = whole[whole != 0]
+        if used.size:
+            low_bit = np.log2((used & -used).astype(np.float64)).astype(np.int64)  # a power of two: exact
+            exponent = min(0, int((low_bit + power[whole != 0] - 53).min()))
+        scaled = np.ldexp(value.astype(np.float64), -exponent)
+        if scaled.size and np.abs(scaled).max() >= 2**31:
+            return None, 0
+        value = scaled.astype(np.int64)
+    elif value.dtype.kind not in "iu":
+        return None, 0
+    for kind in INTEGERS:
+        limits = np.iinfo(kind)
+        if not value.size or (value.min() >= limits.min and value.max() <= limits.max):
+            return value.astype(kind), exponent
+    return None, 0
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    if not path.is_file():
+        raise UserError("The weight file does not exist.", path, do=RETRAIN)
+    try:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            known = metadata.get("format") == FORMAT
+            arrays = {name: file.get_tensor(name) for name in file.keys()} if known else {}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError("The weight file is cut short or is no safetensors file.", path, error,
+                        "copy it again, or train again") from error
+    if not known:
+        raise UserError(
+            "The file holds no deployed BHViT weights.", path, "its metadata lacks the format mark",
+            "for a checkpoint of the authors use `bhvit import-checkpoint`; to get weights, train")
+    if metadata.get("version") != str(VERSION):
+        raise UserError("The weight file has another format version.", path,
+                        f"version {metadata.get('version')}, this program reads {VERSION}", RETRAIN)
+    needed = {"config_name", "config_hash", "config", "layout", "checksum", "metrics"}
+    if needed - set(metadata) or metadata["checksum"] != _checksum(arrays):
+        raise UserError("The weight file is damaged.", path, "its checksum or metadata do not match",
+                        "copy it again, or train again")
+    return arrays, metadata
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    value = 0
+    for name in sorted(arrays):
+        value = zlib.crc32(name.encode("utf-8"), value)
+        value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), value)
+    return f"{value:08x}"
+
+
+def _difference(metadata: dict[str, str], cfg) -> str:
+    theirs, ours = _flat(json.loads(metadata["config"])), _flat(_entries(cfg))
+    keys = [key for key in sorted(theirs.keys() | ours.keys())
+            if key != "name" and theirs.get(key) != ours.get(key)]
+    listed = "; ".join(f"{key}: {theirs.get(key)} in the file, {ours.get(key)} here" for key in keys[:4])
+    more = " ..." if keys[4:] else ""
+    return f"made for {metadata['config_name']}, asked for {_name(cfg)}: {listed}{more}"
+
+
+def _flat(entries, prefix: str = "") -> dict:
+    flat = {}
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _entries(cfg) -> dict:
+    return cfg.model_dump(mode="json")
+
+
+def _name(cfg) -> str:
+    return str(getattr(cfg, "name", "") or "unnamed")
+
+
+# --- training checkpoints ----------------------------------------------------------------------------------
+
+
+def save_checkpoint(path: str | Path, content: dict, cfg) -> Path:
+    """Write a training checkpoint (tensors, numbers, strings, lists, dictionaries) atomically."""
+    buffer = io.BytesIO()
+    torch.save({"format": "bhvit-checkpoint", "config_hash": config_hash(cfg), "content": content}, buffer)
+    return write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: str | Path, cfg) -> dict:
+    """Read a training checkpoint of this configuration; never runs code from it. UserError otherwise."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("The checkpoint does not exist.", path)
+    again = "delete it to start again, or continue with the configuration that it was made with"
+    try:
+        file = torch.load(path, map_location="cpu", weights_only=True)
+        known = isinstance(file, dict) and file.get("format") == "bhvit-checkpoint"
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError("The checkpoint cannot be read.", path, str(error).split("\n")[0], again) from error
+    if not known:
+        raise UserError("This is not a training checkpoint of this program.", path, do=again)
+    if file["config_hash"] != config_hash(cfg):
+        raise UserError("The checkpoint belongs to another configuration.", path, do=again)
+    return file["content"]
+
+
+def write_atomically(path: str | Path, data: bytes) -> Path:
+    """Write a file so that at any moment either the old or the complete new one is there.
+
+    Raises UserError when the disk is full or the folder cannot be written; the old file then stays whole.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "The disk is full, or a size limit was reached." if full else "The file cannot be written."
+        raise UserError(what, path, error.strerror,
+                        "free some space or choose another folder; an older file is untouched") from error
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
