@@ -1,0 +1,208 @@
+"""Reports of a build: one JSON document, a terminal table and a self-contained HTML page.
+
+Every figure carries its evidence level: estimate (formulas), RTL simulation (Verilator), Yosys (synthesis).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from bhvit.errors import UserError
+
+ESTIMATE, SIMULATED, SYNTHESIZED = "estimate", "RTL simulation", "Yosys"
+
+
+def _load(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+@dataclass
+class Layer:
+    """One row of the layer table; None where a figure does not exist."""
+
+    name: str
+    op: str
+    cycles: int | None
+    simulated: int | None
+    lut: float | None
+    bram18: float | None
+    uram: float | None
+    dsp: float | None
+
+
+def collect(build: Path) -> dict[str, Any]:
+    """Everything known about a build directory as one dictionary.
+
+    Raises:
+        UserError: the folder holds no build reports.
+    """
+    report = build / "report"
+    cycles = _load(report / "estimate_layer_cycles.json")
+    if cycles is None:
+        raise UserError("There is nothing to report.", where=str(build), why="report/estimate_layer_cycles.json is missing",
+                        do="run `bhvit build` into this folder first")
+    resources = _load(report / "estimate_layer_resources.json") or {}
+    simulated = _load(report / "rtlsim_layer_cycles.json") or {}
+    layers = []
+    for name, c in cycles.items():
+        if name in ("source", "total"):
+            continue
+        r = resources.get(name, {})
+        layers.append(vars(Layer(name, r.get("op", ""), c, simulated.get(name), r.get("LUT"), r.get("BRAM_18K"),
+                                 r.get("URAM"), r.get("DSP"))))
+    cosims = {p.stem: _load(p) for p in sorted(report.glob("cosim*.json"))}
+    return {
+        "build": build.name,
+        "config": _load(build / "build_config.json") or {},
+        "performance": _load(report / "estimate_network_performance.json") or {},
+        "total": resources.get("total", {}),
+        "layers": layers,
+        "cosim": cosims,
+        "synth": _load(report / "synth.json"),
+        "fifo": _load(report / "fifo_sizing.json"),
+        "time_per_step": _load(report / "time_per_step.json") or _load(build / "time_per_step.json") or {},
+        "provenance": _load(report / "provenance.json") or {},
+    }
+
+
+def _number(v: Any) -> str:
+    if v is None:
+        return ""
+    if isinstance(v, float) and not v.is_integer():
+        return f"{v:,.1f}"
+    return f"{int(v):,}" if isinstance(v, int | float) else str(v)
+
+
+def _bars(rows: list[tuple[str, float, float | None]], unit: str, limit: float | None) -> str:
+    """Horizontal bars as SVG: (label, value, second value or None)."""
+    width, left, right, step = 1000, 250, 90, 17
+    top = max([v for _, v, _ in rows] + [w for _, _, w in rows if w] + [limit or 0, 1])
+    scale = (width - left - right) / top
+    out = [f'<svg viewBox="0 0 {width} {len(rows) * step + 24}" width="100%" role="img">']
+    for i, (label, v, w) in enumerate(rows):
+        y = i * step + 4
+        out.append(f'<text x="{left - 6}" y="{y + 10}" text-anchor="end">{escape(label)}</text>')
+        out.append(f'<rect x="{left}" y="{y}" width="{max(v * scale, 0.5):.1f}" height="12" fill="#0072b2"/>')
+        if w is not None:
+            out.append(f'<rect x="{left}" y="{y + 8}" width="{max(w * scale, 0.5):.1f}" height="4" fill="#e69f00"/>')
+        out.append(f'<text x="{left + v * scale + 5:.1f}" y="{y + 10}">{_number(v)}</text>')
+    if limit:
+        x = left + limit * scale
+        out.append(f'<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{len(rows) * step + 4}" stroke="#d55e00" '
+                   'stroke-dasharray="4 3"/>')
+    out.append(f'<text x="{left}" y="{len(rows) * step + 18}">{escape(unit)}</text></svg>')
+    return "".join(out)
+
+
+def _charts(data: dict[str, Any]) -> list[dict[str, str]]:
+    worth = sorted((x for x in data["layers"] if x["cycles"]), key=lambda x: -x["cycles"])[:40]
+    if not worth:
+        return []
+    names = {x["name"] for x in worth}
+    ordered = [x for x in data["layers"] if x["name"] in names]
+    charts = [{
+        "title": "Cycles per frame and layer",
+        "note": "Blue: estimate. Orange: interval of the same instance in RTL simulation, where measured. "
+                "Dashed: the bottleneck. Only the 40 slowest layers.",
+        "svg": _bars([(x["name"], x["cycles"], x["simulated"]) for x in ordered], "clock cycles per frame",
+                     max(x["cycles"] for x in worth))}]
+    luts: dict[str, float] = {}
+    for x in data["layers"]:
+        if x["lut"]:
+            kind = x["op"] or x["name"].rsplit("_", 1)[0]
+            luts[kind] = luts.get(kind, 0) + x["lut"]
+    if luts:
+        charts.append({"title": "LUTs by kind of layer", "note": "Evidence: estimate from formulas.",
+                       "svg": _bars([(k, v, None) for k, v in sorted(luts.items(), key=lambda kv: -kv[1])], "LUTs", None)})
+    return charts
+
+
+def _cards(data: dict[str, Any]) -> list[dict[str, str]]:
+    cards = []
+
+    def card(label: str, value: Any, evidence: str, tone: str = "") -> None:
+        if value not in (None, ""):
+            cards.append({"label": label, "value": value, "evidence": evidence, "tone": tone})
+
+    main = data["cosim"].get("cosim")
+    if main:
+        ok = main["bit_exact_images"] == main["images"]
+        card("bit-exact images", f"{main['bit_exact_images']}/{main['images']}", SIMULATED, "good" if ok else "bad")
+        if main.get("top1_rtl") is not None:
+            card("top-1 of the RTL", f"{main['top1_rtl']:.2f} %", SIMULATED)
+        card("interval, cycles", _number(main.get("interval_cycles")), SIMULATED)
+        card("latency, cycles", _number(main.get("latency_cycles")), SIMULATED)
+        if main.get("fps"):
+            card(f"frames/s at {_number(main['clock_mhz'])} MHz ({main['clock_source']})", _number(round(main["fps"])),
+                 SIMULATED)
+    perf = data["performance"]
+    if perf.get("estimated_throughput_fps"):
+        card("frames/s", _number(round(perf["estimated_throughput_fps"])), ESTIMATE)
+    for key, label in (("LUT", "LUTs"), ("BRAM_18K", "BRAM18"), ("URAM", "URAM"), ("DSP", "DSPs")):
+        card(label, _number(data["total"].get(key)), ESTIMATE)
+    if data["synth"]:
+        for key, label in (("LUT", "LUTs"), ("BRAM_18K", "BRAM18"), ("DSP", "DSPs")):
+            card(label, _number(data["synth"].get("total", {}).get(key)), SYNTHESIZED)
+    return cards
+
+
+def write_html(data: dict[str, Any], path: Path) -> None:
+    """Self-contained page: no scripts, no external resources."""
+    import jinja2
+
+    env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = env.from_string(Path(__file__).with_name("report.html.j2").read_text())
+    slowest = max((x["cycles"] or 0 for x in data["layers"]), default=0)
+    percent = (lambda v: "" if v is None else f"{v:.2f} %")
+    verification = [{
+        "name": k, "stalls": v["stalls"] if v["stalls"] is not None else "none", "images": v["images"],
+        "exact": f"{v['bit_exact_images']}/{v['images']}", "distinct": v["distinct_outputs"],
+        "top1_torch": percent(v["top1_torch"]), "top1_rtl": percent(v["top1_rtl"])} for k, v in data["cosim"].items()]
+    steps = [(k, f"{v['seconds'] if isinstance(v, dict) else v:.1f}") for k, v in data["time_per_step"].items()]
+    config = data["config"]
+    path.write_text(template.render(
+        title=f"BHViT accelerator: {data['build']}",
+        subtitle=f"backend {config.get('backend', 'open')}, clock {config.get('clock_mhz', '?')} MHz (assumed until placed "
+                 "and routed)",
+        cards=_cards(data), verification=verification, charts=_charts(data), steps=steps,
+        layer_note="Cycles: estimate, then RTL simulation where measured. Resources: estimate.",
+        layer_head=["layer", "kind", "cycles (est.)", "cycles (sim.)", "LUT", "BRAM18", "URAM", "DSP"],
+        layer_rows=[{"top": x["cycles"] == slowest, "cells": [
+            x["name"], x["op"], *(_number(x[k]) for k in ("cycles", "simulated", "lut", "bram18", "uram", "dsp"))]}
+            for x in data["layers"]],
+        footer="; ".join(f"{k}: {v}" for k, v in data["provenance"].items()) or "no provenance recorded"))
+
+
+def table(data: dict[str, Any]) -> Any:
+    """The layer table as a rich renderable for a terminal."""
+    from rich.table import Table
+
+    t = Table(title=f"{data['build']}: layers in dataflow order", header_style="bold")
+    t.add_column("layer")
+    t.add_column("kind")
+    for h in ("cycles est.", "cycles sim.", "LUT", "BRAM18", "URAM", "DSP"):
+        t.add_column(h, justify="right")
+    slowest = max((x["cycles"] or 0 for x in data["layers"]), default=0)
+    for x in data["layers"]:
+        if x["op"] in ("Fifo", "Duplicate"):
+            continue
+        t.add_row(x["name"], x["op"], *(_number(x[k]) for k in ("cycles", "simulated", "lut", "bram18", "uram", "dsp")),
+                  style="bold red" if x["cycles"] == slowest else None)
+    total = data["total"]
+    t.add_section()
+    t.add_row("total (estimate, all layers)", "", _number(slowest), "",
+              *(_number(total.get(k)) for k in ("LUT", "BRAM_18K", "URAM", "DSP")))
+    return t
+
+
+def write(build: Path) -> tuple[dict[str, Any], Path]:
+    """Collect a build's figures and write report/report.json and report/report.html; returns (data, HTML path)."""
+    data = collect(build)
+    page = build / "report" / "report.html"
+    (build / "report" / "report.json").write_text(json.dumps(data, indent=2) + "\n")
+    write_html(data, page)
+    return data, page
