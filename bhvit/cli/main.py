@@ -1,7 +1,7 @@
 """The command line: `bhvit COMMAND`.
 
-Exit codes: 0 ok, 1 a check failed, 2 bad usage, bad input or a missing tool. `--json` puts one JSON document on standard
-output and nothing else; progress and messages go to standard error.
+Exit codes: 0 ok, 1 a check failed, 2 bad usage, bad input or a missing tool. `--json` puts one JSON document
+on standard output and nothing else; progress and messages go to standard error.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def is_user_error(e: Exception) -> bool:
     """Errors whose message is written for users although their class lives in a package without the CLI's base."""
-    return isinstance(e, ValueError) and type(e) is not ValueError or isinstance(e, FileNotFoundError | OSError)
+    return (isinstance(e, ValueError) and type(e) is not ValueError) or isinstance(e, FileNotFoundError | OSError)
 
 
 def report_error(e: Exception, as_json: bool) -> None:

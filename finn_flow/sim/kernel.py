@@ -1,4 +1,4 @@
-"""Simulate a single layer instance in Verilator: the executable truth of a kernel for tests and node-by-node execution."""
+"""Simulate a single layer instance in Verilator, for tests and for node-by-node execution."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..layers.base import Constants, Layer
 from ..wrapper import memory_files, sources, wrapper
-from .verilate import SimResult, Stalls, build_simulator, run_simulator
+from .verilate import NO_STALLS, SimResult, Stalls, build_simulator, run_simulator
 
 
 class KernelSim:
@@ -29,7 +29,7 @@ class KernelSim:
         self.exe = build_simulator(name, [*sources(type(layer)), self.work / f"{name}.v"], len(layer.inputs()),
                                    len(layer.outputs()), self.work, optimize=optimize)
 
-    def run(self, inputs: list[np.ndarray], stalls: Stalls = Stalls(), patience: int | None = None) -> SimResult:
+    def run(self, inputs: list[np.ndarray], stalls: Stalls = NO_STALLS, patience: int | None = None) -> SimResult:
         """inputs: int64 (F, *dims) per input stream, stream order."""
         frames = inputs[0].shape[0] if inputs else 1
         if patience is None:

@@ -36,6 +36,9 @@ class Stalls:
     output_percent: int = 0
 
 
+NO_STALLS = Stalls()
+
+
 @dataclass
 class SimResult:
     """Outcome of a run. ``outputs``: int64 (F, *dims) per output stream (partial frames are cut off)."""
@@ -73,8 +76,7 @@ def _run(cmd: Sequence[str | Path], cwd: Path, env: dict[str, str] | None = None
 
 
 def _runtime(cxxflags: list[str], root: Path) -> Path:
-    """Verilator's runtime compiled once per user and version (a locked cache in the temporary directory)."""
-    key = hashlib.sha256((" ".join(cxxflags) + str(root) + str(os.path.getmtime(root / "include/verilated.cpp"))).encode())
+    """Verilator's runtime, compiled once per user and version (locked cache in the temporary directory)."""
     cache = Path(tempfile.gettempdir()) / f"bhvit-verilated-{os.getuid()}" / key.hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
     obj = cache / "runtime.o"
@@ -128,13 +130,13 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
 
 
 def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], outputs: Sequence[Stream], frames: int, *,
-                  cwd: Path, stalls: Stalls = Stalls(), patience: int = 100_000, throttle: int = 0,
+                  cwd: Path, stalls: Stalls = NO_STALLS, patience: int = 100_000, throttle: int = 0,
                   progress: Callable[[int, int], None] | None = None, progress_every: int = 0) -> SimResult:
     """Stream ``frames`` frames through a simulator made by :func:`build_simulator`.
 
     Args:
         inputs: stream and int frames (F, *dims) per input. outputs: streams. cwd: folder with the memory images.
-        stalls: random stalls. patience: cycles without any movement at the boundary after which the run ends (status 3).
+        stalls: random stalls. patience: cycles without movement at the boundary after which the run ends (status 3).
         throttle: if > 0, frame f of every input is not offered before cycle f * throttle.
     """
     with tempfile.TemporaryDirectory(prefix="bhvit-sim-") as tmp:
