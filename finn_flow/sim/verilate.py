@@ -77,6 +77,8 @@ def _run(cmd: Sequence[str | Path], cwd: Path, env: dict[str, str] | None = None
 
 def _runtime(cxxflags: list[str], root: Path) -> Path:
     """Verilator's runtime, compiled once per user and version (locked cache in the temporary directory)."""
+    stamp = os.path.getmtime(root / "include/verilated.cpp")
+    key = hashlib.sha256(f"{' '.join(cxxflags)} {root} {stamp}".encode())
     cache = Path(tempfile.gettempdir()) / f"bhvit-verilated-{os.getuid()}" / key.hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
     obj = cache / "runtime.o"
