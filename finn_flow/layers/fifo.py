@@ -1,0 +1,59 @@
+"""FIFO of ``depth`` beats between two layers; it changes nothing but the timing."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..streams import DType, Stream
+from .base import Constants, FoldingError, Resources
+from .elementwise import ElementwiseLayer
+
+#: deepest FIFO in distributed RAM (as in bv_fifo.sv)
+SHALLOW = 64
+
+
+class Fifo(ElementwiseLayer):
+    """in0: (*dims) dtype; out0: the same. One beat per cycle at any depth of at least 2."""
+
+    stem: ClassVar[str] = "fifo"
+
+    dtype: str = "INT8"
+    depth: int = 2
+    ID: int = 0
+
+    def check(self) -> None:
+        super().check()
+        if self.depth < 2:
+            raise FoldingError(f"fifo: depth={self.depth} is too small. Choose 2 or more.")
+
+    def inputs(self) -> list[Stream]:
+        return [self.stream(DType.from_name(self.dtype))]
+
+    def outputs(self) -> list[Stream]:
+        return self.inputs()
+
+    def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
+        return [inputs[0]]
+
+    def resources(self) -> Resources:
+        width = self.inputs()[0].width
+        if self.depth == 2:
+            return Resources(lut=width + 8, bits=2 * width)
+        if self.depth <= SHALLOW:  # RAM32M16: 14 bits in 8 LUTs; RAM64M8: 7 bits in 8 LUTs
+            return Resources(lut=width * 8 / (14 if self.depth <= 33 else 7) + 20, bits=self.depth * width)
+        bram18 = -(-width // 36) * -(-self.depth // 512)
+        return Resources(lut=50, bram18=bram18, bits=self.depth * width)
+
+    def rtl_parameters(self) -> dict[str, int]:
+        return {"WIDTH": self.inputs()[0].width, "DEPTH": self.depth, "ID": self.ID}
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [
+            dict(dims=[10, 6], SIMD=3, depth=2),
+            dict(dims=[5, 6, 4], SIMD=4, TP=5, depth=7),
+            dict(dims=[40, 12], dtype="BIPOLAR", SIMD=6, depth=3),
+            dict(dims=[60, 9], dtype="UINT10", depth=70),
+        ]

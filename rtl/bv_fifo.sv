@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// FIFO of exactly DEPTH beats (>= 2), one between every two kernels; out0_* and in0_ready are registers.
+// Up to 64 deep: distributed RAM read straight into the output register, latency 1 when empty.
+// Deeper: bv_ram with a second register behind it, latency 3 when empty. One beat per cycle at any depth.
+// Simulation only: BV_STATS prints, at the end of the run,
+//   BV_FIFO <ID> <depth> <max_count> <count> <in_valid> <in_ready> <out_valid> <out_ready> <beats_in>
+// and BV_TRACE writes every beat that leaves as a hexadecimal line of trace_<ID>.hex.
+// Checked: DEPTH and WIDTH.
+module bv_fifo #(
+    parameter int WIDTH = 0,
+    parameter int DEPTH = 0,
+    parameter int ID    = 0
+) (
+    input  logic             clk,
+    input  logic             rst,
+    input  logic [WIDTH-1:0] in0_data,
+    input  logic             in0_valid,
+    output logic             in0_ready,
+    output logic [WIDTH-1:0] out0_data,
+    output logic             out0_valid,
+    input  logic             out0_ready
+);
+  localparam int CW = $clog2(DEPTH + 1);
+  initial if (WIDTH < 1 || DEPTH < 2) $error("bv_fifo %0d: WIDTH=%0d DEPTH=%0d", ID, WIDTH, DEPTH);
+
+  logic push, pop;
+  logic [CW-1:0] count, count_next;  // beats inside, the output register included
+  assign push = in0_valid && in0_ready;
+  assign pop = out0_valid && out0_ready;
+  assign count_next = CW'(count + CW'(push) - CW'(pop));
+
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      count <= '0;
+      in0_ready <= 1'b0;
+    end else begin
+      count <= count_next;
+      in0_ready <= count_next != CW'(DEPTH);
+    end
+  end
+
+  if (DEPTH <= 64) begin : gen_shallow
+    localparam int N = DEPTH - 1;
+    localparam int AW = N > 1 ? $clog2(N) : 1;
+    logic [WIDTH-1:0] mem[N];
+    logic [AW-1:0] wptr, rptr;
+    logic more, direct;
+    assign more = count > CW'(1);                  // beats wait behind the output register
+    assign direct = count == '0 || (!more && pop);  // the incoming beat goes to the output register
+    always_ff @(posedge clk) begin
+      if (rst) begin
+        wptr <= '0;
+        rptr <= '0;
+        out0_valid <= 1'b0;
+      end else begin
+        out0_valid <= count_next != '0;
+        if (push && !direct) wptr <= wptr == AW'(N - 1) ? '0 : AW'(wptr + 1'b1);
+        if (pop && more) rptr <= rptr == AW'(N - 1) ? '0 : AW'(rptr + 1'b1);
+      end
+      if (push && !direct) mem[wptr] <= in0_data;
+      if (pop && more) out0_data <= mem[rptr];
+      else if (push && direct) out0_data <= in0_data;
+    end
+  end else begin : gen_deep
+    localparam int AW = $clog2(DEPTH);
+    logic [AW-1:0] wptr, rptr;
+    logic [CW-1:0] stored;  // beats in the RAM that are not yet read
+    logic [WIDTH-1:0] rdata;
+    logic re, rvalid, advance;
+    assign advance = !out0_valid || out0_ready;
+    assign re = stored != '0 && (!rvalid || advance);
+    bv_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH)) u_ram (
+        .clk, .we(push), .waddr(wptr), .wdata(in0_data), .re, .raddr(rptr), .rdata);
+    always_ff @(posedge clk) begin
+      if (rst) begin
+        wptr <= '0;
+        rptr <= '0;
+        stored <= '0;
+        rvalid <= 1'b0;
+        out0_valid <= 1'b0;
+      end else begin
+        stored <= CW'(stored + CW'(push) - CW'(re));
+        rvalid <= re || (rvalid && !advance);
+        if (advance) out0_valid <= rvalid;
+        if (push) wptr <= wptr == AW'(DEPTH - 1) ? '0 : AW'(wptr + 1'b1);
+        if (re) rptr <= rptr == AW'(DEPTH - 1) ? '0 : AW'(rptr + 1'b1);
+      end
+      if (advance) out0_data <= rdata;
+    end
+  end
+
+`ifdef BV_STATS
+  logic [CW-1:0] max_count;
+  longint unsigned beats_in;
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      max_count <= '0;
+      beats_in <= 0;
+    end else begin
+      if (count_next > max_count) max_count <= count_next;
+      if (push) beats_in <= beats_in + 1;
+    end
+  end
+  final $display("BV_FIFO %0d %0d %0d %0d %0d %0d %0d %0d %0d", ID, DEPTH, max_count, count, in0_valid, in0_ready,
+                 out0_valid, out0_ready, beats_in);
+`endif
+`ifdef BV_TRACE
+  int trace_file;
+  initial trace_file = $fopen($sformatf("trace_%0d.hex", ID), "w");
+  always_ff @(posedge clk) if (!rst && pop) $fwrite(trace_file, "%h\n", out0_data);
+  final $fclose(trace_file);
+`endif
+endmodule
