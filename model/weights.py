@@ -53,11 +53,10 @@ def save(path: str | Path, state: dict, cfg, metrics: dict | None = None) -> Pat
     older file of that name then stays as it was.
     """
     arrays, layout = pack(state)
-    metadata = {"format": FORMAT, "version": str(VERSION), "config_name": _name(cfg),
-                "config_hash": config_hash(cfg), "config": json.dumps(_entries(cfg), sort_keys=True),
-                "layout": json.dumps(layout, sort_keys=True), "checksum": _checksum(arrays),
-                "metrics": json.dumps(metrics or {}, sort_keys=True)}
-    return write_atomically(path, safetensors.numpy.save(arrays, metadata))
+    about = {"version": VERSION, "config_name": _name(cfg), "config_hash": config_hash(cfg), "config": _entries(cfg),
+             "layout": layout, "checksum": _checksum(arrays), "metrics": metrics or {}}
+    text = json.dumps(about, sort_keys=True)  # one entry: safetensors writes several in any order
+    return write_atomically(path, safetensors.numpy.save(arrays, {FORMAT: text}))
 
 
 def load(path: str | Path, cfg) -> dict[str, torch.Tensor]:
@@ -68,7 +67,7 @@ def load(path: str | Path, cfg) -> dict[str, torch.Tensor]:
         raise UserError("The weights belong to another configuration.", path, _difference(metadata, cfg),
                         RETRAIN)
     try:
-        return unpack(arrays, json.loads(metadata["layout"]))
+        return unpack(arrays, metadata["layout"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError("The weight file is damaged.", path, f"{type(error).__name__}: {error}",
                         RETRAIN) from error
@@ -77,9 +76,8 @@ def load(path: str | Path, cfg) -> dict[str, torch.Tensor]:
 def info(path: str | Path) -> dict:
     """What a weight file says about itself: config_name, config_hash, config, metrics, bytes."""
     metadata = _read(Path(path))[1]
-    return {"config_name": metadata["config_name"], "config_hash": metadata["config_hash"],
-            "config": json.loads(metadata["config"]), "metrics": json.loads(metadata["metrics"]),
-            "bytes": Path(path).stat().st_size}
+    told = {key: metadata[key] for key in ("config_name", "config_hash", "config", "metrics")}
+    return told | {"bytes": Path(path).stat().st_size}
 
 
 def pack(state: dict) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
@@ -145,22 +143,25 @@ def _as_integers(value: np.ndarray) -> tuple[np.ndarray | None, int]:
     return None, 0
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     if not path.is_file():
         raise UserError("The weight file does not exist.", path, do=RETRAIN)
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            known = metadata.get("format") == FORMAT
-            arrays = {name: file.get_tensor(name) for name in file.keys()} if known else {}  # noqa: SIM118
+            text = (file.metadata() or {}).get(FORMAT)
+            arrays = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError("The weight file is cut short or is no safetensors file.", path, error,
                         "copy it again, or train again") from error
-    if not known:
+    if not text:
         raise UserError(
             "The file holds no deployed BHViT weights.", path, "its metadata lacks the format mark",
             "for a checkpoint of the authors use `bhvit import-checkpoint`; to get weights, train")
-    if metadata.get("version") != str(VERSION):
+    try:
+        metadata = json.loads(text)
+    except ValueError:
+        metadata = {"version": VERSION}
+    if metadata.get("version") != VERSION:
         raise UserError("The weight file has another format version.", path,
                         f"version {metadata.get('version')}, this program reads {VERSION}", RETRAIN)
     needed = {"config_name", "config_hash", "config", "layout", "checksum", "metrics"}
@@ -178,8 +179,8 @@ def _checksum(arrays: dict[str, np.ndarray]) -> str:
     return f"{value:08x}"
 
 
-def _difference(metadata: dict[str, str], cfg) -> str:
-    theirs, ours = _flat(json.loads(metadata["config"])), _flat(_entries(cfg))
+def _difference(metadata: dict, cfg) -> str:
+    theirs, ours = _flat(metadata["config"]), _flat(_entries(cfg))
     keys = [key for key in sorted(theirs.keys() | ours.keys())
             if key != "name" and theirs.get(key) != ours.get(key)]
     listed = "; ".join(f"{key}: {theirs.get(key)} in the file, {ours.get(key)} here" for key in keys[:4])
