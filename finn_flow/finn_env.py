@@ -2,7 +2,8 @@
 
 Call :func:`setup` (importing :mod:`bhvit.finn_flow.ops` does) before anything of FINN is used. FINN's binding of
 Vivado's simulator (``finn.xsi``) is replaced by names that fail with an explanation when called, because
-``finn.builder`` needs them at import time; this project simulates its layers with Verilator through :mod:`bhvit.finn_flow.sim`.
+``finn.builder`` needs them at import time; this project simulates its layers with Verilator
+through :mod:`bhvit.finn_flow.sim`.
 """
 
 from __future__ import annotations

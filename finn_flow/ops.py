@@ -9,7 +9,8 @@ The prefix keeps them apart from FINN's own ops (FINN has a ``LayerNorm`` and a 
 fields of the declaration, plus ``in_exp`` and ``out_exp``: one exponent per stream, value = integer * 2**exp. During
 lowering tensors hold values, so that every intermediate graph can be compared with the exported one;
 :func:`to_integers` then sets all exponents to zero. The node inputs are the streams
-followed by one initializer per constant, in the order of ``layer.constants()``. A stream's tensor has shape ``(batch, *dims)``.
+followed by one initializer per constant, in the order of ``layer.constants()``.
+A stream's tensor has shape ``(batch, *dims)``.
 
     node = make_node(Threshold(dims=[4, 6]), ["x"], ["y"], {"t": t, "pol": pol}, model, "thr0", in_exp=[-4])
     model.graph.node.append(node)
