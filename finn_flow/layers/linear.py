@@ -1,0 +1,93 @@
+"""What binary_linear and int_linear share: matrix-vector products folded by PE, SIMD and TP, then the epilogue."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from ..streams import DType, Stream, s
+from .base import Const, Constants, Memory, Resources
+from .epilogue import EpilogueLayer
+
+
+class LinearLayer(EpilogueLayer):
+    """in0: (*token_dims, in_channels), then the residuals; out0: (*token_dims, out_channels) s<out_bits>.
+
+    One weight word (PE x SIMD) a cycle serves TP tokens.
+    """
+
+    sources: ClassVar[tuple[str, ...]] = (*EpilogueLayer.sources, "bv_linear_front", "bv_linear_back")
+    fold_axes: ClassVar[dict[str, str]] = {"PE": "out_channels", "SIMD": "in_channels", "TP": "tokens"}
+
+    token_dims: list[int]
+    in_channels: int
+    out_channels: int
+    PE: int = 1
+    SIMD: int = 1
+    TP: int = 1
+
+    @property
+    def tokens(self) -> int:
+        return prod(self.token_dims)
+
+    @property
+    def weight_words(self) -> int:
+        return self.sets * (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
+
+    def in_type(self) -> DType:
+        raise NotImplementedError
+
+    def weight_type(self) -> DType:
+        raise NotImplementedError
+
+    def acc_std(self) -> float:
+        """Standard deviation of the sums for random data: scales random constants."""
+        raise NotImplementedError
+
+    def inputs(self) -> list[Stream]:
+        x = Stream((*self.token_dims, self.in_channels), self.in_type(), self.SIMD, self.TP)
+        return [x, *self.residual_inputs(self.outputs()[0])]
+
+    def outputs(self) -> list[Stream]:
+        return [Stream((*self.token_dims, self.out_channels), s(self.out_bits), self.PE, self.TP)]
+
+    def constants(self) -> dict[str, Const]:
+        w = Const((self.out_channels, self.in_channels), self.weight_type())
+        return {"w": w, **self.epilogue_constants(self.out_channels)}
+
+    def random_constants(self, rng: np.random.Generator) -> Constants:
+        w = self.weight_type().random(rng, (self.sets, self.out_channels, self.in_channels))
+        return {"w": w, **self.random_epilogue(rng, self.out_channels, self.acc_std())}
+
+    def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
+        x = inputs[0]
+        w = constants["w"][self.set_of_frame(x.shape[0])].astype(np.float64)  # exact, and fast
+        acc = x.reshape(x.shape[0], self.tokens, self.in_channels).astype(np.float64) @ w.transpose(0, 2, 1)
+        acc = np.rint(acc).astype(np.int64).reshape(*x.shape[:-1], self.out_channels)
+        return [self.epilogue(acc, constants, inputs[1:])]
+
+    def cycles(self) -> int:
+        return self.tokens // self.TP * (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
+
+    def memories(self, constants: Constants) -> dict[str, Memory]:
+        w = constants["w"].reshape(self.sets, self.out_channels // self.PE, self.PE, self.in_channels // self.SIMD,
+                                   self.SIMD)
+        words = w.transpose(0, 1, 3, 2, 4).reshape(-1, self.PE * self.SIMD)
+        return {"WEIGHT": Memory(((words, self.weight_type()),)), "EPILOGUE": self.epilogue_memory(constants, self.PE)}
+
+    def rtl_parameters(self) -> dict[str, int]:
+        return {**super().rtl_parameters(), "TOKENS": self.tokens}
+
+    def linear_resources(self, mac_lut: float, mac_dsp: int) -> Resources:
+        """Estimate with the given cost of one multiplication and its share of the adder tree."""
+        macs = self.PE * self.SIMD * self.TP
+        lanes = self.PE * self.TP
+        e = self.epilogue_resources(lanes, self.PE, self.sets * self.out_channels // self.PE)
+        width, depth = self.PE * self.SIMD * self.weight_type().bits, self.weight_words
+        lut = macs * mac_lut + lanes * 12 + self.inputs()[0].width * max(1, self.in_channels // self.SIMD / 32) + 120
+        in_lut = depth <= 64
+        return Resources(lut=e.lut + lut + (width * depth / 64 if in_lut else 0), dsp=e.dsp + macs * mac_dsp,
+                         bram18=e.bram18 + (0 if in_lut else -(-width // 36) * -(-depth // 512)),
+                         bits=e.bits + width * depth + 2 * self.in_channels * self.TP * self.in_type().bits)
