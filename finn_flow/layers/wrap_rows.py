@@ -1,7 +1,8 @@
 """Rotate, extend or cut the row order of a map: output row k is input row (start + k) mod height.
 
-A circular stencil needs the first rows again after the last one (`start` = 0, `count` = height + ext): `frame` = 0 keeps
-only the rows that come back. An order that begins with late rows needs the whole map: `frame` = 1, double-buffered.
+A circular stencil needs the first rows again after the last one (`start` = 0, `count` = height + ext): `frame` = 0
+keeps only the rows that come back. An order that begins with late rows needs the whole map: `frame` = 1 holds it in
+one of two banks.
 """
 
 from __future__ import annotations

@@ -1,0 +1,105 @@
+"""Merged shift branches: one nine-tap circular cross stencil per channel, plus the residual Y.
+
+    V[y, x] = sat_out( (sum_k coef[k, c] * U[y + dy_k, x + dx_k] + (Y[y, x] << ky) + o[c]) >> sh )
+
+Taps k: centre, up 1, down 1, up 2, down 2, left 1, right 1, left 2, right 2. The columns wrap here; the rows wrap
+because the input map is extended: with ext = 4 output row j has its centre at input row j + 2 (wrap_rows repeats rows).
+ext = 0 is the plain circular stencil on a map in natural order; it has no kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..streams import Stream, s
+from .base import Const, Constants, Layer, Memory, Resources, floor_shift, saturate
+
+#: (dy, dx) of the taps in the order of ``coef``
+TAPS = ((0, 0), (-1, 0), (1, 0), (-2, 0), (2, 0), (0, -1), (0, 1), (0, -2), (0, 2))
+
+
+class Shift(Layer):
+    """in0 U s<u_bits>, in1 Y s<y_bits> (height + ext, width, channels); out0 V s<out_bits>, out1 U at the centre."""
+
+    stem: ClassVar[str] = "shift"
+    sources: ClassVar[tuple[str, ...]] = ("bv_saturate",)
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
+
+    height: int
+    width: int
+    channels: int
+    ext: int = 4
+    u_bits: int = 8
+    y_bits: int = 8
+    coef_bits: int = 10
+    o_bits: int = 24
+    out_bits: int = 12
+    ky: int = 0
+    sh: int = 0
+    SIMD: int = 1
+
+    def check(self) -> None:
+        super().check()
+        if self.ext not in (0, 4):
+            raise ValueError(f"shift: ext={self.ext} must be 4 (extended map) or 0 (natural order, no kernel).")
+
+    @property
+    def _fold(self) -> int:
+        return self.channels // self.SIMD
+
+    def inputs(self) -> list[Stream]:
+        dims = (self.height + self.ext, self.width, self.channels)
+        return [Stream(dims, s(self.u_bits), self.SIMD), Stream(dims, s(self.y_bits), self.SIMD)]
+
+    def outputs(self) -> list[Stream]:
+        dims = (self.height, self.width, self.channels)
+        return [Stream(dims, s(self.out_bits), self.SIMD), Stream(dims, s(self.u_bits), self.SIMD)]
+
+    def constants(self) -> dict[str, Const]:
+        return {"coef": Const((len(TAPS), self.channels), s(self.coef_bits)),
+                "o": Const((self.channels,), s(self.o_bits))}
+
+    def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
+        u, y = inputs
+        k = self.set_of_frame(u.shape[0])
+        coef, o = constants["coef"][k][:, :, None, None, :], constants["o"][k][:, None, None, :]
+        rot, h = self.ext // 2, self.height
+        acc = (y[:, rot : rot + h] << self.ky) + o
+        for i, (dy, dx) in enumerate(TAPS):
+            acc = acc + coef[:, i] * np.roll(np.roll(u, -dx, axis=2), -dy, axis=1)[:, rot : rot + h]
+        return [saturate(floor_shift(acc, self.sh), s(self.out_bits)), u[:, rot : rot + h]]
+
+    def cycles(self) -> int:
+        """Rows come in extended by ext; each row is read with two columns more on either side."""
+        return max((self.height + self.ext) * self.width, self.height * (self.width + 4)) * self._fold
+
+    def resources(self) -> Resources:
+        words = self.width * self._fold
+        word = self.SIMD * (len(TAPS) * self.coef_bits + self.o_bits)
+        banks = 5 * -(-2 * words * self.SIMD * self.u_bits // 18432)
+        bits = words * self.SIMD * (10 * self.u_bits + 8 * self.y_bits) + self.sets * self._fold * word
+        bram = banks + -(-8 * words * self.SIMD * self.y_bits // 18432) + -(-word // 36) * (self.sets * self._fold > 64)
+        return Resources(lut=150 + 160 * self.SIMD, bram18=bram, dsp=len(TAPS) * self.SIMD, bits=bits)
+
+    def memories(self, constants: Constants) -> dict[str, Memory]:
+        shape = (self.sets, len(TAPS), self._fold, self.SIMD)
+        coef = constants["coef"].reshape(shape).transpose(0, 2, 3, 1).reshape(self.sets * self._fold, -1)
+        o = constants["o"].reshape(self.sets * self._fold, self.SIMD)
+        return {"COEF": Memory(((coef, s(self.coef_bits)), (o, s(self.o_bits))))}
+
+    def random_constants(self, rng: np.random.Generator) -> Constants:
+        c = super().random_constants(rng)
+        top = min(s(self.o_bits).max, 1 << (self.out_bits + self.sh - 2))
+        return {**c, "o": rng.integers(-top, top + 1, (self.sets, self.channels))}
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [
+            dict(height=6, width=6, channels=6, ky=6, sh=7, SIMD=2),
+            dict(height=3, width=3, channels=2, ky=5, sh=6, SIMD=2, sets=2, repeat=2),
+            dict(height=7, width=7, channels=3, u_bits=6, y_bits=10, coef_bits=8, out_bits=10, ky=2, sh=6),
+            dict(height=5, width=4, channels=4, ky=4, sh=7, SIMD=4, sets=3),
+            dict(height=2, width=1, channels=2, ky=4, sh=7),
+        ]

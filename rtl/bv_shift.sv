@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT
+// Nine-tap circular cross stencil per channel plus residual (the merged shift branches of the MLP):
+//   V[j,x] = sat((sum_k coef[k,c]*U[tap k] + (Y[j+2,x] << KY) + o[c]) >> SH), centre U[j+2,x]; columns wrap modulo WIDTH.
+// Taps: centre, up 1, down 1, up 2, down 2, left 1, right 1, left 2, right 2.
+// Streams: in0 U, in1 Y: (HEIGHT + 4) x WIDTH tokens (consumed together); out0 V, out1 U at the centre: HEIGHT x WIDTH;
+// SIMD elements a beat, channel-minor. Constants word: 9 coefficients per lane (lane-major), then the offsets.
+// Rows go to a ring of ten (row r in bank r mod 5, so five adjacent rows are read at once); the next frame loads while
+// this one is computed. A row is read in WIDTH + 4 columns (-2 .. WIDTH + 1): frame = max((H+4)*W, H*(W+4))*C/SIMD cycles.
+// Latency: five rows. Nine multipliers per lane. Checked: parameters at time 0.
+module bv_shift #(
+    parameter int HEIGHT    = 0,
+    parameter int WIDTH     = 0,
+    parameter int CHANNELS  = 0,
+    parameter int EXT       = 0,
+    parameter int U_BITS    = 0,
+    parameter int Y_BITS    = 0,
+    parameter int COEF_BITS = 0,
+    parameter int O_BITS    = 0,
+    parameter int OUT_BITS  = 0,
+    parameter int KY        = 0,
+    parameter int SH        = 0,
+    parameter int SIMD      = 1,
+    parameter int SETS      = 1,
+    parameter int REPEAT    = 1,
+    parameter COEF_FILE     = ""
+) (
+    input  logic                     clk,
+    input  logic                     rst,
+    input  logic [SIMD*U_BITS-1:0]   in0_data,
+    input  logic                     in0_valid,
+    output logic                     in0_ready,
+    input  logic [SIMD*Y_BITS-1:0]   in1_data,
+    input  logic                     in1_valid,
+    output logic                     in1_ready,
+    output logic [SIMD*OUT_BITS-1:0] out0_data,
+    output logic                     out0_valid,
+    input  logic                     out0_ready,
+    output logic [SIMD*U_BITS-1:0]   out1_data,
+    output logic                     out1_valid,
+    input  logic                     out1_ready
+);
+  localparam int CF = CHANNELS / SIMD;
+  localparam int ROW = WIDTH * CF;  // words per row
+  localparam int UW = SIMD * U_BITS;
+  localparam int YW = SIMD * Y_BITS;
+  localparam int YROWS = 8;  // a row of Y is read between two and nine rows after it is written
+  localparam int PB = U_BITS + COEF_BITS;
+  localparam int AB = (PB + 4 > (Y_BITS + KY > O_BITS ? Y_BITS + KY : O_BITS)
+                       ? PB + 4 : (Y_BITS + KY > O_BITS ? Y_BITS + KY : O_BITS)) + 2;
+  localparam int WORD = SIMD * (9 * COEF_BITS + O_BITS);
+  localparam int FW = CF > 1 ? $clog2(CF) : 1;
+  localparam int CW = $clog2(WIDTH + 4);
+  localparam int XW = WIDTH > 1 ? $clog2(WIDTH) : 1;
+  localparam int HW = HEIGHT > 1 ? $clog2(HEIGHT) : 1;
+  localparam int RW = ROW > 1 ? $clog2(ROW) : 1;
+  localparam int BW = $clog2(2 * ROW);
+  localparam int YA = $clog2(YROWS * ROW);
+  localparam int KW = SETS * CF > 1 ? $clog2(SETS * CF) : 1;
+  initial if (HEIGHT < 1 || WIDTH < 1 || EXT != 4 || CF * SIMD != CHANNELS)
+    $error("bv_shift: HEIGHT=%0d WIDTH=%0d CHANNELS=%0d EXT=%0d SIMD=%0d", HEIGHT, WIDTH, CHANNELS, EXT, SIMD);
+
+  // ---- rows in the ring ----------------------------------------------------------------------------------------------
+  logic ce, take, write_row, read_row, read_frame, go;
+  logic [3:0] rows;  // complete rows that are still needed
+  logic [RW-1:0] wword;
+  logic [2:0] wbank;
+  logic wslot;
+  logic [YA-1:0] wy;
+  assign take = in0_valid && in1_valid && rows < 4'd10;
+  assign in0_ready = take;
+  assign in1_ready = take;
+  assign write_row = take && int'(wword) == ROW - 1;
+  assign go = rows >= 4'd5;
+
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      rows <= '0;
+      wword <= '0;
+      wbank <= '0;
+      wslot <= 1'b0;
+      wy <= '0;
+    end else begin
+      rows <= rows + 4'(write_row) - (ce && read_frame ? 4'd5 : ce && read_row ? 4'd1 : 4'd0);
+      if (take) begin
+        wword <= write_row ? '0 : RW'(wword + 1'b1);
+        wy <= int'(wy) == YROWS * ROW - 1 ? '0 : YA'(wy + 1'b1);
+      end
+      if (write_row) begin
+        wbank <= wbank == 3'd4 ? '0 : wbank + 1'b1;
+        if (wbank == 3'd4) wslot <= !wslot;
+      end
+    end
+  end
+
+  // ---- reader: column `col` (0 .. WIDTH+3) stands for x = col - 2 of the centre row, x = col - 4 of the other rows ------
+  logic [FW-1:0] fold;
+  logic [CW-1:0] col;
+  logic [XW-1:0] cx;     // (col - 2) mod WIDTH
+  logic [RW-1:0] cword;  // cx * CF + fold
+  logic [RW-1:0] vword;  // (col - 4) * CF + fold
+  logic [HW-1:0] row;
+  logic [2:0] base;      // bank of the top row
+  logic base_slot;
+  logic [YA-1:0] ybase, yword;
+  logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
+  logic last_fold, last_col, last_row;
+  assign last_fold = int'(fold) == CF - 1;
+  assign last_col = int'(col) == WIDTH + 3;
+  assign last_row = int'(row) == HEIGHT - 1;
+  assign read_row = go && last_fold && last_col;
+  assign read_frame = read_row && last_row;
+
+  function automatic logic [YA-1:0] y_row(input logic [YA-1:0] a, input int n);  // a + n rows, cyclic
+    return YA'(int'(a) >= (YROWS - n) * ROW ? int'(a) - (YROWS - n) * ROW : int'(a) + n * ROW);
+  endfunction
+  function automatic logic [2:0] bank_add(input logic [2:0] b, input int n);
+    return 3'(int'(b) >= 5 - n ? int'(b) - (5 - n) : int'(b) + n);
+  endfunction
+
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .frame_done(ce && read_frame), .set);
+
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      fold <= '0;
+      col <= '0;
+      cx <= XW'((2 * WIDTH - 2) % WIDTH);
+      cword <= RW'(((2 * WIDTH - 2) % WIDTH) * CF);
+      vword <= '0;
+      row <= '0;
+      base <= '0;
+      base_slot <= 1'b0;
+      ybase <= YA'(2 * ROW);
+      yword <= YA'(2 * ROW);
+    end else if (ce && go) begin
+      fold <= last_fold ? '0 : FW'(fold + 1'b1);
+      if (last_fold) begin
+        col <= last_col ? '0 : CW'(col + 1'b1);
+        cx <= last_col ? XW'((2 * WIDTH - 2) % WIDTH) : int'(cx) == WIDTH - 1 ? '0 : XW'(cx + 1'b1);
+      end
+      if (read_row) cword <= RW'(((2 * WIDTH - 2) % WIDTH) * CF);
+      else cword <= last_fold && int'(cx) == WIDTH - 1 ? '0 : RW'(cword + 1'b1);
+      if (col >= CW'(4)) begin
+        vword <= read_row ? '0 : RW'(vword + 1'b1);
+        yword <= int'(yword) == YROWS * ROW - 1 ? '0 : YA'(yword + 1'b1);
+      end
+      if (read_row) begin
+        row <= last_row ? '0 : HW'(row + 1'b1);
+        base <= last_row ? base : bank_add(base, 1);  // a frame ends with five rows
+        if (last_row || base == 3'd4) base_slot <= !base_slot;
+        ybase <= y_row(ybase, last_row ? 5 : 1);
+        yword <= y_row(ybase, last_row ? 5 : 1);
+      end
+    end
+  end
+
+  // ---- stage 1: memories ---------------------------------------------------------------------------------------------
+  logic [UW-1:0] bank_data[5];
+  logic [YW-1:0] y1;
+  logic [WORD-1:0] word1;
+  logic [2:0] base1;
+  logic [FW-1:0] fold1;
+  logic v1, use1;
+  for (genvar b = 0; b < 5; b++) begin : g_bank
+    logic slot;
+    logic [RW-1:0] at;
+    assign at = bank_add(base, 2) == 3'(b) ? cword : vword;
+    assign slot = base_slot ^ (3'(b) < base);
+    bv_ram #(.WIDTH(UW), .DEPTH(2 * ROW)) u_ram (
+        .clk, .we(take && wbank == 3'(b)), .waddr(BW'(int'(wword) + (wslot ? ROW : 0))), .wdata(in0_data),
+        .re(ce && go), .raddr(BW'(int'(at) + (slot ? ROW : 0))), .rdata(bank_data[b]));
+  end
+  bv_ram #(.WIDTH(YW), .DEPTH(YROWS * ROW)) u_y (
+      .clk, .we(take), .waddr(wy), .wdata(in1_data), .re(ce && go), .raddr(yword), .rdata(y1));
+  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(COEF_FILE)) u_rom (
+      .clk, .en(ce && go), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));
+
+  // ---- stage 2: taps in order; the centre row through four column delays -----------------------------------------------
+  logic [UW-1:0] tap1[5];  // up 2, up 1, centre row, down 1, down 2
+  logic [4*UW-1:0] late1;  // the centre row one to four columns ago
+  logic [9*UW-1:0] tap2;
+  logic [YW-1:0] y2;
+  logic [WORD-1:0] word2;
+  logic v2;
+  always_comb for (int t = 0; t < 5; t++) tap1[t] = bank_data[bank_add(base1, t)];
+  if (CF == 1) begin : g_late
+    always_ff @(posedge clk) if (ce && v1) late1 <= {late1[3*UW-1:0], tap1[2]};
+    logic unused;
+    assign unused = &{1'b0, fold1};
+  end else begin : g_late
+    bv_ram #(.WIDTH(4 * UW), .DEPTH(CF)) u_late (
+        .clk, .we(ce && v1), .waddr(fold1), .wdata({late1[3*UW-1:0], tap1[2]}), .re(ce && go), .raddr(fold),
+        .rdata(late1));
+  end
+
+  // ---- stages 3 to 6: products, sums, saturation -----------------------------------------------------------------------
+  logic [UW-1:0] centre3, centre4, centre5;
+  logic [SIMD*OUT_BITS-1:0] sat5;
+  logic v3, v4, v5;
+  for (genvar i = 0; i < SIMD; i++) begin : g_lane
+    logic signed [PB-1:0] prod3[9];
+    logic signed [AB-1:0] plus3, sum4[4], sum5;
+    logic signed [OUT_BITS-1:0] y;
+    always_ff @(posedge clk) if (ce) begin
+      if (v2) begin
+        for (int k = 0; k < 9; k++)
+          prod3[k] <= PB'(signed'(tap2[k*UW+i*U_BITS+:U_BITS])) * PB'(signed'(word2[(i*9+k)*COEF_BITS+:COEF_BITS]));
+        plus3 <= (AB'(signed'(y2[i*Y_BITS+:Y_BITS])) <<< KY)
+                 + AB'(signed'(word2[SIMD*9*COEF_BITS+i*O_BITS+:O_BITS]));
+      end
+      if (v3) begin
+        for (int k = 0; k < 3; k++) sum4[k] <= AB'(prod3[3*k]) + AB'(prod3[3*k+1]) + AB'(prod3[3*k+2]);
+        sum4[3] <= plus3;
+      end
+      if (v4) sum5 <= (sum4[0] + sum4[1]) + (sum4[2] + sum4[3]);
+    end
+    bv_saturate #(.IN_BITS(AB), .SHIFT(SH), .OUT_BITS(OUT_BITS)) u_sat (.x(sum5), .y);
+    assign sat5[i*OUT_BITS+:OUT_BITS] = y;
+  end
+
+  assign ce = (!out0_valid || out0_ready) && (!out1_valid || out1_ready);
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      v1 <= 1'b0;
+      v2 <= 1'b0;
+      v3 <= 1'b0;
+      v4 <= 1'b0;
+      v5 <= 1'b0;
+      out0_valid <= 1'b0;
+      out1_valid <= 1'b0;
+    end else if (ce) begin
+      v1 <= go;
+      v2 <= v1 && use1;
+      v3 <= v2;
+      v4 <= v3;
+      v5 <= v4;
+      out0_valid <= v5;
+      out1_valid <= v5;
+    end else begin
+      if (out0_ready) out0_valid <= 1'b0;
+      if (out1_ready) out1_valid <= 1'b0;
+    end
+    if (ce) begin
+      use1 <= col >= CW'(4);
+      base1 <= base;
+      fold1 <= fold;
+      if (v1) begin
+        tap2 <= {tap1[2], late1[3*UW+:UW], late1[0+:UW], late1[2*UW+:UW], tap1[4], tap1[0], tap1[3], tap1[1],
+                 late1[UW+:UW]};
+        y2 <= y1;
+        word2 <= word1;
+      end
+      if (v2) centre3 <= tap2[UW-1:0];
+      if (v3) centre4 <= centre3;
+      if (v4) centre5 <= centre4;
+      if (v5) begin
+        out0_data <= sat5;
+        out1_data <= centre5;
+      end
+    end
+  end
+endmodule
