@@ -1,0 +1,127 @@
+"""Commands of the model side: train, evaluate, count, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UserError
+from .main import emit, json_option
+
+model_file = click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+data_option = click.option("--data", required=True, help="digits, cifar10:DIR, imagefolder:DIR, npz:FILE or "
+                           "random:SEED, each optionally @train, @val or @test.")
+
+
+def _options(pairs: tuple[str, ...], legal: dict[str, Any]) -> dict[str, Any]:
+    """`key=value` pairs as a dictionary; YAML rules for the values."""
+    import difflib
+
+    import yaml
+
+    out = {}
+    for pair in pairs:
+        key, sep, value = pair.partition("=")
+        if not sep or key not in legal:
+            near = difflib.get_close_matches(key, legal, n=1)
+            raise UserError(f"`--set {pair}` sets nothing.", where="command line",
+                            why="key=value is needed" if not sep else f"there is no option `{key}`",
+                            do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")
+        out[key] = yaml.safe_load(value)
+    return out
+
+
+def load_network(model: Path, weights: Path | None, random_weights: int | None) -> tuple[Any, Any]:
+    """(configuration, deployed network) from a weight file or recipe weights of a seed."""
+    from bhvit.model.config import load_config
+    from bhvit.model.network import BHViT
+    from bhvit.model.random_weights import random_network
+    from bhvit.model.weights import load
+
+    if (weights is None) == (random_weights is None):
+        raise UserError("Give either --weights FILE or --random-weights SEED.", where="command line",
+                        why="both are given" if weights else "neither is given")
+    cfg = load_config(model)
+    if weights is not None:
+        return cfg, BHViT.from_deployed(cfg, load(weights, cfg))
+    return cfg, random_network(cfg, random_weights)
+
+
+@click.command()
+@model_file
+@data_option
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the results (default runs/MODEL).")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Hyper-parameter, e.g. epochs=40. Repeatable.")
+@click.option("--fresh", is_flag=True, help="Ignore a checkpoint in the folder instead of resuming from it.")
+@json_option
+def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fresh: bool, as_json: bool) -> None:
+    """Train MODEL.yaml, freeze it to fixed point and fine-tune; resumes after an interruption."""
+    import pydantic
+
+    from bhvit.model.config import load_config
+    from bhvit.model.train import TrainConfig
+    from bhvit.model.train import train as run
+
+    cfg = load_config(model)
+    try:
+        options = TrainConfig(**_options(pairs, TrainConfig.model_fields))
+    except pydantic.ValidationError as e:
+        first = e.errors()[0]
+        raise UserError(f"`{first['loc'][0]}` cannot be {first['input']!r}.", where="--set", why=first["msg"]) from e
+    out = out or Path("runs") / cfg.name
+    metrics = run(cfg, data, out, options, resume=not fresh)
+    emit(metrics, as_json, f"{out}: " + ", ".join(f"{k} {v}" for k, v in metrics.items()
+                                                  if isinstance(v, int | float | str)))
+
+
+@click.command()
+@model_file
+@data_option
+@click.option("--weights", type=click.Path(path_type=Path), help="Deployed weights (safetensors).")
+@click.option("--random-weights", type=int, metavar="SEED", help="Recipe weights of a seed instead.")
+@json_option
+def evaluate(model: Path, data: str, weights: Path | None, random_weights: int | None, as_json: bool) -> None:
+    """Top-1 and top-5, in percent, of the deployed network."""
+    from bhvit.model.data import load as load_data
+    from bhvit.model.evaluate import evaluate as run
+
+    cfg, net = load_network(model, weights, random_weights)
+    result = run(net, load_data(data, cfg.image_size, cfg.image_channels))
+    emit(result, as_json, f"{result['data']}: top-1 {result['top1']:.2f} %, top-5 {result['top5']:.2f} %, "
+                          f"{result['images']} images, {result['distinct_outputs']} distinct outputs")
+
+
+@click.command()
+@model_file
+@json_option
+def count(model: Path, as_json: bool) -> None:
+    """Operations and parameters per layer and in total."""
+    from bhvit.model.config import load_config
+    from bhvit.model.count import count as run
+
+    result = run(load_config(model))
+    lines = [f"{'layer':42}{'x':>4}{'binary MACs':>16}{'other MACs':>14}{'binary weights':>16}{'parameters':>13}"]
+    lines += [f"{r['layer']:42}{r['repeat']:>4}{r['binary_macs']:>16,}{r['fixed_macs']:>14,}{r['binary_weights']:>16,}"
+              f"{r['parameters']:>13,}" for r in result["layers"]]
+    t = result["total"]
+    lines.append(f"{'total per image':42}{'':4}{t['binary_macs']:>16,}{t['fixed_macs']:>14,}{t['binary_weights']:>16,}"
+                 f"{t['parameters']:>13,}")
+    emit(result, as_json, "\n".join(lines))
+
+
+@click.command()
+@model_file
+@click.option("--weights", type=click.Path(path_type=Path), help="Deployed weights (safetensors).")
+@click.option("--random-weights", type=int, metavar="SEED", help="Recipe weights of a seed instead.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True,
+              help="QONNX file; the sidecar goes beside it.")
+@json_option
+def export(model: Path, weights: Path | None, random_weights: int | None, out: Path, as_json: bool) -> None:
+    """Write the QONNX file of the deployed network and golden tensors at every quantizer, and check it with qonnx."""
+    from bhvit.model.export import export as run
+
+    _, net = load_network(model, weights, random_weights)
+    result = run(net, out)
+    emit(result if isinstance(result, dict) else {"file": str(out)}, as_json, f"{out}: written and checked")
