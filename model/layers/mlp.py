@@ -1,0 +1,140 @@
+"""MLP with shift branches (paper equation 13, spec section 5), the second half of every block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from bhvit.model.layers.epilogue import Epilogue
+from bhvit.model.layers.fixed import Fixed, fold_norm, vec
+from bhvit.model.layers.float_parts import ChannelNorm, LayerScale, RPReLU, binary_linear, sign_act
+from bhvit.model.layers.linear import BinaryLinear
+from bhvit.model.layers.shapes import channel_sum, shifted, tile
+from bhvit.model.layers.shift import BRANCHES, Shift
+from bhvit.model.layers.threshold import Threshold
+from bhvit.model.numerics import Widths
+from bhvit.model.quantizers import centred_binary
+
+
+def centred(w: Tensor) -> Tensor:
+    """Latent binary weight (out, ...) minus its row mean, float64."""
+    rows = w.detach().double().reshape(w.shape[0], -1)
+    return (rows - rows.mean(1, keepdim=True)).reshape(w.shape)
+
+
+def row_scale(w: Tensor) -> Tensor:
+    """Scales (out,) float64 of a latent binary weight."""
+    return centred_binary(w.detach().double())[1].reshape(-1)
+
+
+class Intermediate(nn.Module):
+    """h = RPReLU(BN(BLin(U + move)) + tile(U)): (..., C) -> (..., I)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.move = nn.Parameter(torch.zeros(channels))
+        self.dense = binary_linear(channels, hidden)
+        self.norm = ChannelNorm(hidden)
+        self.rprelu = RPReLU(hidden)
+        self.sign, self.ratio = sign_act(), hidden // channels
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.rprelu(self.norm(self.dense(self.sign(u + self.move))) + tile(u, self.ratio))
+
+
+class Output(nn.Module):
+    """M = LS(RPReLU(BN(BLin(h + move)) + pool(h))): (..., I) -> (..., C)."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.move = nn.Parameter(torch.zeros(hidden))
+        self.dense = binary_linear(hidden, channels)
+        self.norm = ChannelNorm(channels)
+        self.rprelu = RPReLU(channels)
+        self.layerscale = LayerScale(channels, 0.1)
+        self.sign, self.ratio = sign_act(), hidden // channels
+
+    def forward(self, h: Tensor) -> Tensor:
+        g = self.norm(self.dense(self.sign(h + self.move)))
+        return self.layerscale(self.rprelu(g + channel_sum(h, self.ratio) / self.ratio))
+
+
+class MlpMixin(nn.Module):
+    """Adds the MLP's parameters and `mlp(Y)` to a block, under the released names."""
+
+    def __init__(self, channels: int, ratio: int) -> None:
+        super().__init__()
+        self.layernorm_after = ChannelNorm(channels)
+        self.intermediate = Intermediate(channels, channels * ratio)
+        self.output = Output(channels, channels * ratio)
+        for b in BRANCHES:
+            self.add_module(f"layerscale_{b}", LayerScale(channels, 0.0))
+
+    def shift_branches(self, u: Tensor) -> Tensor:
+        """Sum of the six branches of u (B, H, W, C)."""
+        u3 = {d: shifted(u, *d) for d in ((-1, 0), (1, 0), (0, -1), (0, 1))}
+        u5 = {d: shifted(u, *d) for d in ((-2, 0), (2, 0), (0, -2), (0, 2))}
+        q = u.shape[-1] // 4
+
+        def mix(maps: dict, r: int) -> Tensor:
+            order = ((-r, 0), (r, 0), (0, -r), (0, r))
+            return torch.cat([maps[d][..., i * q:(i + 1) * q] for i, d in enumerate(order)], -1)
+
+        h3, w3 = u3[-1, 0] + u + u3[1, 0], u3[0, -1] + u + u3[0, 1]
+        out = self.layerscale_h3(h3 / 3) + self.layerscale_w3(w3 / 3) + self.layerscale_ch3(mix(u3, 1))
+        out = out + self.layerscale_h5((h3 + u5[-2, 0] + u5[2, 0]) / 5)
+        out = out + self.layerscale_w5((w3 + u5[0, -2] + u5[0, 2]) / 5)
+        return out + self.layerscale_ch5(mix(u5, 2))
+
+    def mlp(self, y: Tensor) -> Tensor:
+        """Y (B, H, W, C) -> next residual stream."""
+        u = self.layernorm_after(y)
+        return y + self.output(self.intermediate(u)) + self.shift_branches(u)
+
+
+class DeployedMlp(nn.Module):
+    """Y (B, H, W, C) s8 -> X' s8 in fixed point."""
+
+    def __init__(self, channels: int, ratio: int, bits: Widths) -> None:
+        super().__init__()
+        hidden = channels * ratio
+        self.ratio = ratio
+        self.norm = Epilogue(channels, bits, bits.activation, act=False)
+        self.shift = Shift(channels, bits)
+        self.threshold1 = Threshold(channels, bits)
+        self.fc1 = BinaryLinear(channels, hidden, bits, bits.activation, res1=True)
+        self.threshold2 = Threshold(hidden, bits)
+        self.fc2 = BinaryLinear(hidden, channels, bits, bits.residual, res1=True, ratio=ratio, res2=True,
+                                slope_bits=bits.layerscale_slope)
+
+    def forward(self, y: Tensor) -> Tensor:
+        u = self.norm(y)
+        v = self.shift(u, y)
+        h = self.fc1(self.threshold1(u), tile(u, self.ratio))
+        return self.fc2(self.threshold2(h), channel_sum(h, self.ratio), v)
+
+    def calibrate(self, f: MlpMixin, y: Fixed) -> Fixed:
+        """Args: f: the float block; y: residual stream."""
+        r = self.ratio
+        u = self.norm.calibrate(y, *fold_norm(f.layernorm_after))
+        v = self.shift.calibrate(u, y, {b: getattr(f, f"layerscale_{b}") for b in BRANCHES})
+        b = self.threshold1.calibrate(u, vec(f.intermediate.move))
+        h = calibrate_binary(self.fc1, b, f.intermediate, u.moved(tile(u.value, r)))
+        b = self.threshold2.calibrate(h, vec(f.output.move))
+        return calibrate_binary(self.fc2, b, f.output, h.summed(channel_sum(h.value, r), r), v)
+
+
+def calibrate_binary(layer: BinaryLinear, b: Tensor, f: nn.Module, res1: Fixed, res2: Fixed | None = None) -> Fixed:
+    """Calibrates binary linear + BN + residual + RPReLU [+ LayerScale] [+ residual] from float module `f`."""
+    terms = binary_terms(layer, b, f.dense.weight, f.norm, f.rprelu, getattr(f, "layerscale", None))
+    return layer.epilogue.calibrate(*terms[:3], res1, *terms[3:], res2)
+
+
+def binary_terms(layer: BinaryLinear, b: Tensor, w: Tensor, norm: nn.Module, act: RPReLU,
+                 scale: LayerScale | None = None) -> tuple[Fixed, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Accumulator and targets m, o, p, n, o2 (float64 vectors) of BN, RPReLU and LayerScale after a binary layer."""
+    acc = layer.accumulate(b, centred(w))
+    g, beta = fold_norm(norm)
+    p = torch.ones_like(g) if scale is None else vec(scale.alpha)
+    o2 = vec(act.move2) * p + (0.0 if scale is None else vec(scale.move))
+    return acc, g * row_scale(w), beta - vec(act.move1), p, p * vec(act.prelu.weight), o2

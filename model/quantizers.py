@@ -1,0 +1,315 @@
+"""Brevitas quantizers of the network.
+
+Two kinds. Binary: weights (row-centred sign with mean-absolute scale) and activations (sign with the released code's
+piecewise gradient). Fixed point: FLOOR with a power-of-two scale, for activations and for learned constants. All are
+Brevitas tensor quantizers behind Brevitas proxies, so `brevitas.export` writes them as QONNX BipolarQuant and Quant.
+Everywhere `sign(0) = +1`.
+"""
+
+from __future__ import annotations
+
+import brevitas.nn as qnn
+import torch
+from brevitas.inject import ExtendedInjector
+from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
+from torch import Tensor, nn
+
+from bhvit.model.numerics import bits_for, int_range
+
+
+def sign(x: Tensor) -> Tensor:
+    """+1 where x >= 0, else -1, in x's type (any shape)."""
+    return torch.where(x >= 0, torch.ones_like(x), -torch.ones_like(x))
+
+
+class _SignRamp(torch.autograd.Function):
+    """Sign forward; backward the derivative 2 - 2|x| on [-1, 1] of a piecewise polynomial (released code)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * (2 - 2 * x.abs()).clamp(min=0)
+
+
+class _SignClip(torch.autograd.Function):
+    """Sign forward, identity gradient where |x| <= 1."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * (x.abs() <= 1).to(grad.dtype)
+
+
+class _FloorClamp(torch.autograd.Function):
+    """clip(floor(x), lo, hi); identity gradient inside the range, zero outside."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, lo: int, hi: int) -> Tensor:
+        y = torch.floor(x)
+        ctx.save_for_backward((y >= lo) & (y <= hi))
+        return y.clamp(lo, hi)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return grad * inside.to(grad.dtype), None, None
+
+
+class _FloorSte(torch.autograd.Function):
+    """floor with identity gradient; exports as ONNX Floor."""
+
+    @staticmethod
+    def symbolic(g, x):
+        return g.op("Floor", x)
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return torch.floor(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return grad
+
+
+class _Exactly(torch.autograd.Function):
+    """Forward: the exact tensor; backward: as if it were the surrogate."""
+
+    @staticmethod
+    def forward(ctx, exact: Tensor, surrogate: Tensor) -> Tensor:
+        return exact
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:
+        return None, grad
+
+
+floor_ste = _FloorSte.apply
+exactly = _Exactly.apply
+
+
+class _Constants(nn.Module):
+    """Scalars that Brevitas expects next to a quantized tensor; not part of the state."""
+
+    def __init__(self, scale: float, bit_width: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(float(scale)), persistent=False)
+        self.register_buffer("zero", torch.tensor(0.0), persistent=False)
+        self.register_buffer("bits", torch.tensor(float(bit_width)), persistent=False)
+
+
+class RSign(_Constants):
+    """Brevitas tensor quantizer: x (any shape) -> +-1. The learned move is added by the caller (spec: sgn(x + move))."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1)
+
+    def forward(self, x: Tensor):
+        return _SignRamp.apply(x), self.scale, self.zero, self.bits
+
+
+class CentredBinary(_Constants):
+    """Brevitas tensor quantizer of binary weights, paper equations 1 and 4 as the released code computes them.
+
+    w (out, ...) -> s * sign(w - mean over the row), s = mean |w| of the un-centred row. The centre is taken in float64.
+    The gradient of the sign is that of clip(centred, -1, 1), not multiplied by s, and flows through the centring.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1)
+
+    def forward(self, w: Tensor):
+        binary, scale = centred_binary(w)
+        exact = binary * scale
+        rows = w.reshape(w.shape[0], -1)
+        surrogate = (rows - rows.mean(1, keepdim=True)).clamp(-1, 1).reshape(w.shape)
+        return exactly(exact, surrogate), scale, self.zero, self.bits
+
+
+def centred_binary(w: Tensor) -> tuple[Tensor, Tensor]:
+    """Signs (+-1, shape of w) and scales (out, 1, ...) of a latent binary weight (out, ...), both in w's type."""
+    with torch.no_grad():
+        rows = w.reshape(w.shape[0], -1).to(torch.float64)
+        binary = sign(rows - rows.mean(1, keepdim=True)).reshape(w.shape).to(w.dtype)
+        scale = rows.abs().mean(1).reshape(-1, *([1] * (w.dim() - 1))).to(w.dtype)
+    return binary, scale
+
+
+class PlainBinary(_Constants):
+    """Brevitas tensor quantizer of deployed weights: sign, scale 1, gradient clipped at |w| <= 1."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1)
+
+    def forward(self, w: Tensor):
+        return _SignClip.apply(w), self.scale, self.zero, self.bits
+
+
+class FloorPowerOfTwo(_Constants):
+    """Brevitas tensor quantizer: clip(floor(x / 2**exponent), min, max) * 2**exponent, any shape."""
+
+    def __init__(self, exponent: int, bit_width: int, signed: bool) -> None:
+        super().__init__(2.0**exponent, bit_width)
+        self.lo, self.hi = int_range(bit_width, signed)
+
+    def forward(self, x: Tensor):
+        y = _FloorClamp.apply(x / self.scale, self.lo, self.hi) * self.scale
+        return y, self.scale, self.zero, self.bits
+
+
+class _Act(ExtendedInjector):
+    proxy_class = ActQuantProxyFromInjector
+    narrow_range = False
+    signed = True
+    float_to_int_impl_type = "FLOOR"
+    rounding_mode = "FLOOR"
+
+
+class RSignAct(_Act):
+    """Activation quantizer: sign with the released gradient."""
+
+    tensor_quant = RSign
+
+
+class FloorAct(_Act):
+    """Activation or constant quantizer; needs `exponent`, `bit_width`, `signed`."""
+
+    tensor_quant = FloorPowerOfTwo
+
+
+class _BinaryWeight(ExtendedInjector):
+    proxy_class = WeightQuantProxyFromInjector
+    narrow_range = True
+    signed = True
+    rounding_mode = "ROUND"
+
+
+class CentredBinaryWeight(_BinaryWeight):
+    """Weight quantizer of the float phase."""
+
+    tensor_quant = CentredBinary
+
+
+class PlainBinaryWeight(_BinaryWeight):
+    """Weight quantizer of the deployed phase."""
+
+    tensor_quant = PlainBinary
+
+
+def sign_act() -> qnn.QuantIdentity:
+    """Binary activation: x (any shape) -> +-1."""
+    return qnn.QuantIdentity(act_quant=RSignAct, return_quant_tensor=False)
+
+
+class FixedQuant(nn.Module):
+    """A named fixed-point quantizer; its exponent is chosen once (`set_exponent`) or comes with the state.
+
+    x (any shape) -> the same shape, `clip(floor(x / 2**exponent)) * 2**exponent`.
+    """
+
+    def __init__(self, bits: int, signed: bool = True) -> None:
+        super().__init__()
+        self.bits, self.signed, self.exponent = bits, signed, None
+        self.quant: qnn.QuantIdentity | None = None
+
+    def set_exponent(self, exponent: int, bits: int | None = None) -> None:
+        """Fixes the scale 2**exponent (and, where given, the width)."""
+        self.exponent, self.bits = int(exponent), int(bits or self.bits)
+        self.quant = qnn.QuantIdentity(
+            act_quant=FloorAct.let(exponent=self.exponent, bit_width=self.bits, signed=self.signed),
+            return_quant_tensor=False)
+        self.quant.train(self.training)
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest integer."""
+        return int_range(self.bits, self.signed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.quant is None:
+            raise RuntimeError("this quantizer has no scale yet: freeze the network on calibration images, or load a "
+                               "deployed state, before running its deployed form")
+        return self.quant(x)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor([self.bits, 0 if self.exponent is None else self.exponent, self.exponent is not None])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        bits, exponent, known = (int(v) for v in state)
+        if known:
+            self.set_exponent(exponent, bits)
+
+
+class FixedConst(nn.Module):
+    """A learned constant that hardware stores as integers: `integer * 2**exponent`, itself a Quant in the graph.
+
+    The latent value carries half an LSB, so that FLOOR rounds it to nearest while training.
+    """
+
+    def __init__(self, shape: tuple[int, ...], bits: int, signed: bool = True, grow: bool = False) -> None:
+        super().__init__()
+        self.latent = nn.Parameter(torch.zeros(shape))
+        self.q = FixedQuant(bits, signed)
+        self.grow = grow
+        self.exporting = False
+
+    @property
+    def exponent(self) -> int:
+        return self.q.exponent
+
+    def set(self, value: Tensor, exponent: int) -> None:
+        """Stores round(value / 2**exponent), saturated. With `grow` the width becomes what the values need."""
+        ints = torch.floor(value.detach().to(torch.float64).reshape(self.latent.shape) * 2.0**-exponent + 0.5)
+        bits = self.q.bits
+        if self.grow:
+            bits = bits_for(int(ints.min()), int(ints.max()))
+        self.q.set_exponent(exponent, bits)
+        self.set_integers(ints.clamp(*self.q.limits))
+
+    def set_integers(self, ints: Tensor) -> None:
+        """Stores integers; the exponent must be known."""
+        with torch.no_grad():
+            value = (ints.to(torch.float64) + 0.5) * 2.0**self.exponent
+            self.latent.copy_(value.to(self.latent.dtype))
+
+    def integers(self) -> Tensor:
+        """The stored integers, int32, in the constant's shape."""
+        with torch.no_grad():
+            lo, hi = self.q.limits
+            return torch.floor(self.latent * 2.0**-self.exponent).clamp(lo, hi).to(torch.int32)
+
+    def forward(self) -> Tensor:
+        if self.exporting:
+            return self.q(self.integers().to(self.latent.dtype) * 2.0**self.exponent)
+        return self.q(self.latent)
+
+
+class BinaryWeight(nn.Module):
+    """Deployed +-1 weight of shape (out, K...), trainable through its latent value."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(shape))
+        self.quant = WeightQuantProxyFromInjector(self, PlainBinaryWeight)
+
+    def set(self, latent: Tensor) -> None:
+        """Takes a centred latent weight; exact zeros become positive, like sign(0)."""
+        with torch.no_grad():
+            self.weight.copy_(latent.reshape(self.weight.shape).to(self.weight.dtype))
+
+    def signs(self) -> Tensor:
+        """+-1 as int8."""
+        return sign(self.weight.detach()).to(torch.int8)
+
+    def forward(self) -> Tensor:
+        out = self.quant(self.weight)
+        return out.value if hasattr(out, "value") else out
