@@ -6,7 +6,9 @@
 //
 //   sim --in I FILE BYTES BEATS_PER_FRAME --out I FILE BYTES BEATS_PER_FRAME TOTAL_BEATS ...
 //       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--throttle CYCLES_PER_FRAME] [--patience CYCLES]
-//       [--progress CYCLES]
+//       [--progress CYCLES] [+PLUSARG ...]
+//
+// --throttle spreads the beats of a frame evenly over CYCLES_PER_FRAME. Plusargs are for $value$plusargs of the design.
 //
 // exit 0: all output beats received; 3: nothing moved for PATIENCE cycles; 4: handshake rule broken; 5: surplus output.
 #include <cinttypes>
@@ -81,10 +83,12 @@ int main(int argc, char** argv) {
     else if (k == "--throttle") throttle = num();
     else if (k == "--patience") patience = num();
     else if (k == "--progress") progress = num();
+    else if (k[0] == '+') continue;
     else { std::fprintf(stderr, "unknown option %s\n", k.c_str()); return 2; }
   }
 
   VerilatedContext ctx;
+  ctx.commandArgs(argc, argv);
   ctx.randReset(2);   // memories and registers start with random contents: nothing may depend on them
   ctx.randSeed(20);
   Vtop top{&ctx, "top"};
@@ -113,7 +117,7 @@ int main(int argc, char** argv) {
 #define IN_PORT(i, D, V, R)                                                                         \
     { Stream& st = ins[i];                                                                          \
       if (!st.offered && st.done < st.total && (in_pct == 0 || int(in_rng.percent()) >= in_pct)     \
-          && (throttle == 0 || st.done % st.per_frame || cycle >= (st.done / st.per_frame) * throttle)) { \
+          && cycle * st.per_frame >= st.done * throttle) {                                              \
         st.offered = true; put(top.D, &st.data[st.done * st.bytes], st.bytes); }                    \
       top.V = st.offered; }
 #define OUT_PORT(i, D, V, R) top.R = out_pct == 0 || int(out_rng.percent()) >= out_pct;

@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,12 +96,13 @@ def _runtime(cxxflags: list[str], root: Path) -> Path:
 
 
 def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, work: Path, *,
-                    defines: Sequence[str] = (), optimize: str = "-O1", split: int = 0) -> Path:
+                    defines: Sequence[str] = (), optimize: str = "-O1", split: int = 0, jobs: int = 2) -> Path:
     """Verilate ``top`` (ports in<i>_V_*, out<i>_V_*) and compile it with the generic harness.
 
     Args:
         top: module name. sources: RTL files. work: folder for everything; created.
         defines: Verilog macros. optimize: g++ level. split: Verilator --output-split (0: one file).
+        jobs: compiler processes at a time when split.
     Returns:
         The executable. Memory images are looked up in the folder in which it is run.
     """
@@ -120,10 +122,15 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
     runtime = _runtime(flags, root)
     generated = sorted((work / "obj").glob("*.cpp"))
     if split:
-        objs = []
-        for g in [*generated, HARNESS]:
-            objs.append(work / "obj" / (g.stem + ".o"))
-            _run([compiler(), *flags, "-Iobj", "-I.", "-c", g, "-o", objs[-1]], work)
+        def compile_one(source: Path) -> Path:
+            obj = work / "obj" / (source.stem + ".o")
+            # Verilator marks what runs once or rarely as slow: optimizing it only costs compile time
+            level = ["-O0"] if "Slow" in source.stem else []
+            _run([compiler(), *flags, *level, "-Iobj", "-I.", "-c", source, "-o", obj], work)
+            return obj
+
+        with ThreadPoolExecutor(jobs) as pool:
+            objs = list(pool.map(compile_one, [*generated, HARNESS]))
         _run([compiler(), *objs, runtime, "-lpthread", "-latomic", "-o", "sim"], work)
     else:
         (work / "all.cc").write_text("".join(f'#include "{g}"\n' for g in generated) + f'#include "{HARNESS}"\n')
@@ -133,13 +140,15 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
 
 def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], outputs: Sequence[Stream], frames: int, *,
                   cwd: Path, stalls: Stalls = NO_STALLS, patience: int = 100_000, throttle: int = 0,
-                  progress: Callable[[int, int], None] | None = None, progress_every: int = 0) -> SimResult:
+                  progress: Callable[[int, int], None] | None = None, progress_every: int = 0,
+                  plusargs: Sequence[str] = ()) -> SimResult:
     """Stream ``frames`` frames through a simulator made by :func:`build_simulator`.
 
     Args:
         inputs: stream and int frames (F, *dims) per input. outputs: streams. cwd: folder with the memory images.
         stalls: random stalls. patience: cycles without movement at the boundary after which the run ends (status 3).
-        throttle: if > 0, frame f of every input is not offered before cycle f * throttle.
+        throttle: if > 0, the beats of an input are spread evenly, one frame per ``throttle`` cycles.
+        plusargs: for ``$value$plusargs`` of the design, each beginning with "+".
     """
     with tempfile.TemporaryDirectory(prefix="bhvit-sim-") as tmp:
         cmd: list[str] = [str(exe)]
@@ -154,7 +163,7 @@ def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], output
             cmd += ["--stall-in", str(stalls.seed), str(stalls.input_percent)]
         if stalls.output_percent:
             cmd += ["--stall-out", str(stalls.seed), str(stalls.output_percent)]
-        cmd += ["--patience", str(patience), "--throttle", str(throttle), "--progress", str(progress_every)]
+        cmd += ["--patience", str(patience), "--throttle", str(throttle), "--progress", str(progress_every), *plusargs]
         p = subprocess.Popen(cmd, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         log, out = [], ""
         assert p.stderr and p.stdout

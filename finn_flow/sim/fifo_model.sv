@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// Simulation model of bv_fifo for FIFO sizing: its depth is set at run time by the plusarg +fifo<ID>=<depth> (at most
+// the parameter DEPTH), so that one compiled simulator serves the measurement and every trial. Takes the place of
+// bv_fifo.sv in the file list; same ports, rules and statistics line, latency 1.
+module bv_fifo #(
+    parameter int WIDTH = 0,
+    parameter int DEPTH = 0,
+    parameter int ID    = 0
+) (
+    input  logic             clk,
+    input  logic             rst,
+    input  logic [WIDTH-1:0] in0_data,
+    input  logic             in0_valid,
+    output logic             in0_ready,
+    output logic [WIDTH-1:0] out0_data,
+    output logic             out0_valid,
+    input  logic             out0_ready
+);
+  int limit, count, max_count, wptr, rptr, count_next;
+  longint unsigned beats_in;
+  logic [WIDTH-1:0] mem[DEPTH];
+  logic push, pop;
+  initial begin
+    limit = DEPTH;
+    if ($value$plusargs({"fifo", $sformatf("%0d", ID), "=%d"}, limit) && limit > DEPTH) limit = DEPTH;
+  end
+  assign push = in0_valid && in0_ready;
+  assign pop = out0_valid && out0_ready;
+  assign count_next = count + int'(push) - int'(pop);
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      count <= 0;
+      max_count <= 0;
+      wptr <= 0;
+      rptr <= 0;
+      beats_in <= 0;
+      in0_ready <= 1'b0;
+      out0_valid <= 1'b0;
+    end else begin
+      count <= count_next;
+      if (count_next > max_count) max_count <= count_next;
+      in0_ready <= count_next < limit;
+      out0_valid <= count_next != 0;
+      if (push) begin
+        mem[wptr] <= in0_data;
+        wptr <= wptr == DEPTH - 1 ? 0 : wptr + 1;
+        beats_in <= beats_in + 1;
+      end
+      if (pop) rptr <= rptr == DEPTH - 1 ? 0 : rptr + 1;
+    end
+  end
+  assign out0_data = mem[rptr];
+  final $display("BV_FIFO %0d %0d %0d %0d %0d %0d %0d %0d %0d", ID, limit, max_count, count, in0_valid, in0_ready,
+                 out0_valid, out0_ready, beats_in);
+endmodule

@@ -1,0 +1,135 @@
+"""The stitched design: one Verilog module per node, their memory images, and the top level that connects them.
+
+Written by :func:`stitch` into a folder laid out like FINN's ``stitched_ip``:
+
+    finn_design_wrapper.v    top level: ap_clk, ap_rst_n, in0_V_*, out0_V_*
+    all_verilog_srcs.txt     every source file, relative, in compile order
+    rtl/                     the kernels that are used, copied
+    ip/<node>.v              the wrapper of each node
+    mem/<node>_<memory>.mem  constants; looked up by their basename (run simulations in this folder)
+    design.json              streams, nodes, FIFO numbers: what simulation and host need to know
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qonnx.core.modelwrapper import ModelWrapper
+
+from . import graph, ops
+from .streams import DType, Stream
+from .wrapper import memory_files, sources, wrapper
+
+TOP = "finn_design_wrapper"
+
+
+def stream_dict(st: Stream) -> dict[str, Any]:
+    return {**asdict(st), "dtype": st.dtype.name, "dims": list(st.dims), "beats": st.beats, "width": st.width}
+
+
+def stream_from_dict(d: dict[str, Any]) -> Stream:
+    return Stream(tuple(d["dims"]), DType.from_name(d["dtype"]), d["SIMD"], d["TP"])
+
+
+@dataclass(frozen=True)
+class Design:
+    """A stitched design on disk."""
+
+    folder: Path
+    inputs: list[Stream]
+    outputs: list[Stream]
+    fifos: list[str]
+    nodes: dict[str, dict[str, Any]]
+
+    @classmethod
+    def load(cls, folder: Path) -> Design:
+        d = json.loads((folder / "design.json").read_text())
+        return cls(Path(folder), [stream_from_dict(s) for s in d["inputs"]],
+                   [stream_from_dict(s) for s in d["outputs"]], d["fifos"], d["nodes"])
+
+    @property
+    def sources(self) -> list[Path]:
+        return [self.folder / f for f in (self.folder / "all_verilog_srcs.txt").read_text().split()]
+
+    @property
+    def memories(self) -> Path:
+        return self.folder / "mem"
+
+    @property
+    def max_cycles(self) -> int:
+        """Estimated cycles per frame of the slowest node."""
+        return max(n["cycles"] for n in self.nodes.values())
+
+    @property
+    def total_cycles(self) -> int:
+        """Sum of all nodes' cycles: no latency is much longer, patience is measured in it."""
+        return sum(n["cycles"] for n in self.nodes.values())
+
+
+def stitch(model: ModelWrapper, folder: Path) -> Design:
+    """Write the stitched design of a streaming graph (see :mod:`graph`) into ``folder``, which is emptied."""
+    graph.check_streaming(model)
+    folder = Path(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    for d in ("rtl", "ip", "mem"):
+        (folder / d).mkdir(parents=True)
+    used: dict[str, Path] = {}
+    nodes: dict[str, dict[str, Any]] = {}
+    instances: list[str] = []
+    wires: list[str] = []
+    es = graph.edges(model)
+    inputs = sorted((e for e in es if e.source is None), key=lambda e: e.source_port)
+    outputs = sorted((e for e in es if e.sink is None and e.sink_port >= 0), key=lambda e: e.sink_port)
+    net = {e.tensor: f"in{e.source_port}_V" for e in inputs}
+    for i, e in enumerate(es):
+        if e.source is not None and not (e.sink is None and e.sink_port >= 0):
+            net[e.tensor] = f"s{i}"
+            width = graph.source_stream(model, e).padded_width
+            wires.append(f"  wire [{width - 1}:0] s{i}_TDATA; wire s{i}_TVALID, s{i}_TREADY;")
+            if e.sink is None:
+                wires.append(f"  assign s{i}_TREADY = 1'b1;  // output {e.source_port} of "
+                             f"{model.graph.node[e.source].name} is not used")
+    for e in outputs:
+        net[e.tensor] = f"out{e.sink_port}_V"
+    for n in model.graph.node:
+        layer, constants = ops.layer_of(n, model)
+        for f in sources(type(layer)):
+            used[f.name] = f
+        for name, lines in memory_files(layer, n.name, constants).items():
+            (folder / "mem" / name).write_text("\n".join(lines) + "\n")
+        (folder / "ip" / f"{n.name}.v").write_text(wrapper(layer, n.name, constants))
+        ports = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
+        for kind, tensors in (("in", ops.stream_inputs(n)), ("out", n.output)):
+            ports += [f".{kind}{p}_V_{s}({net[t]}_{s})" for p, t in enumerate(tensors)
+                      for s in ("TDATA", "TVALID", "TREADY")]
+        instances.append(f"  {n.name} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")
+        nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.cycles())}
+    ports = ["input wire ap_clk", "input wire ap_rst_n"]
+    for e in inputs:
+        w = graph.sink_stream(model, e).padded_width
+        p = f"in{e.source_port}_V"
+        ports += [f"input wire [{w - 1}:0] {p}_TDATA", f"input wire {p}_TVALID", f"output wire {p}_TREADY"]
+    for e in outputs:
+        w = graph.source_stream(model, e).padded_width
+        p = f"out{e.sink_port}_V"
+        ports += [f"output wire [{w - 1}:0] {p}_TDATA", f"output wire {p}_TVALID", f"input wire {p}_TREADY"]
+    (folder / f"{TOP}.v").write_text(
+        "// Generated: the stitched design, one instance per node of the hardware graph.\n`default_nettype none\n"
+        f"module {TOP} (\n    " + ",\n    ".join(ports) + "\n);\n" + "\n".join([*wires, *instances])
+        + "\nendmodule\n`default_nettype wire\n")
+    for f in used.values():
+        shutil.copyfile(f, folder / "rtl" / f.name)
+    listed = [f"rtl/{f}" for f in used] + [f"ip/{n}.v" for n in nodes] + [f"{TOP}.v"]
+    (folder / "all_verilog_srcs.txt").write_text("\n".join(listed) + "\n")
+    ins = [graph.sink_stream(model, e) for e in inputs]
+    outs = [graph.source_stream(model, e) for e in outputs]
+    design = Design(folder, ins, outs, [n.name for n in graph.fifos(model)], nodes)
+    (folder / "design.json").write_text(json.dumps({
+        "top": TOP, "inputs": [stream_dict(s) for s in ins], "outputs": [stream_dict(s) for s in outs],
+        "fifos": design.fifos, "nodes": nodes}, indent=2) + "\n")
+    return design
