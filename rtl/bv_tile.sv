@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// Repeats the channels of each token RATIO times: out[j] = in[j mod C], C = FOLDS beats of the token group.
+// The first pass forwards the input and keeps it in a buffer of one token group; the others replay the buffer, while
+// the input waits (the output never does). WIDTH-bit beats are opaque. One output beat per cycle, latency 2.
+// Checked: all parameters.
+module bv_tile #(
+    parameter int WIDTH = 0,
+    parameter int FOLDS = 0,
+    parameter int RATIO = 0
+) (
+    input  logic             clk,
+    input  logic             rst,
+    input  logic [WIDTH-1:0] in0_data,
+    input  logic             in0_valid,
+    output logic             in0_ready,
+    output logic [WIDTH-1:0] out0_data,
+    output logic             out0_valid,
+    input  logic             out0_ready
+);
+  localparam int FW = FOLDS > 1 ? $clog2(FOLDS) : 1;
+  localparam int RW = RATIO > 1 ? $clog2(RATIO) : 1;
+  initial if (WIDTH < 1 || FOLDS < 1 || RATIO < 1)
+    $error("bv_tile: WIDTH=%0d FOLDS=%0d RATIO=%0d", WIDTH, FOLDS, RATIO);
+
+  logic ce, step, first, first1, valid1;
+  logic [FW-1:0] fold;
+  logic [RW-1:0] pass;
+  logic [WIDTH-1:0] x1, replay;
+
+  assign ce = !out0_valid || out0_ready;
+  assign first = pass == '0;
+  assign in0_ready = ce && first;
+  assign step = ce && (in0_valid || !first);
+
+  bv_ram #(.WIDTH(WIDTH), .DEPTH(FOLDS)) u_ram (
+      .clk, .we(step && first), .waddr(fold), .wdata(in0_data), .re(ce), .raddr(fold), .rdata(replay));
+
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      fold <= '0;
+      pass <= '0;
+      valid1 <= 1'b0;
+      out0_valid <= 1'b0;
+    end else if (ce) begin
+      valid1 <= step;
+      out0_valid <= valid1;
+      if (step) begin
+        fold <= fold == FW'(FOLDS - 1) ? '0 : FW'(fold + 1'b1);
+        if (fold == FW'(FOLDS - 1)) pass <= pass == RW'(RATIO - 1) ? '0 : RW'(pass + 1'b1);
+      end
+    end
+    if (ce) begin
+      x1 <= in0_data;
+      first1 <= first;
+      out0_data <= first1 ? x1 : replay;
+    end
+  end
+endmodule
