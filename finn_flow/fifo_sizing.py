@@ -1,0 +1,150 @@
+"""FIFO depths by simulation.
+
+All FIFOs start deeper than any of them can need, the input is throttled to the interval of the slowest layer, and the
+high-water marks of several frames are read. A FIFO one beat deeper than its mark never stops its producer, so the sized
+design runs exactly like the unlimited one; this is then confirmed with the input unthrottled, and depths grow until the
+interval is kept. One compiled simulator (``sim/fifo_model.sv``) serves all of these runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from bhvit.errors import CheckFailed
+
+from . import graph, ops
+from .sim.design import DesignSim, FifoState
+from .sim.verilate import SimResult
+from .stitch import stitch
+
+#: more frames than any FIFO should ever hold
+BOUND_FRAMES = 4
+#: how much longer than the unlimited design's a sized design's interval may be
+TOLERANCE = 0.01
+
+
+class SizingFailed(CheckFailed):
+    """No depths were found with which the design runs."""
+
+
+@dataclass
+class Sizing:
+    """Outcome: depths by FIFO name and how they were found."""
+
+    depths: dict[str, int]
+    high_water: dict[str, int]
+    interval: float
+    latency: int
+    frames: int
+    simulated_cycles: int
+    rounds: int
+    states: list[FifoState] = field(default_factory=list)
+
+
+def round_depth(high_water: int) -> int:
+    """The depth for a high-water mark: one spare beat, then the size that the memory has anyway."""
+    need = high_water + 1
+    for d in (2, 4, 8, 16, 32, 64):
+        if need <= d:
+            return d
+    return 512 * math.ceil(need / 512) if need > 256 else 1 << (need - 1).bit_length()
+
+
+def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[[str], None] = lambda _: None,
+               seed: int = 0) -> tuple[ModelWrapper, Sizing]:
+    """Set the depth of every FIFO of a streaming graph.
+
+    Args:
+        model: streaming graph with FIFOs (see :func:`graph.insert_fifos`). work: folder for the simulator.
+    Raises:
+        SizingFailed: the design stalls even with FIFOs of several frames, or the sized design cannot be confirmed.
+    """
+    bounds = {}
+    for n in graph.fifos(model):
+        bounds[n.name] = max(64, BOUND_FRAMES * ops.layer_from_node(n).inputs()[0].beats)
+    big = graph.set_depths(copy.deepcopy(model), bounds)
+    design = stitch(big, Path(work) / "stitched_unlimited")
+    sim = DesignSim(design, Path(work) / "sim", "sizing", jobs=jobs)
+    rng = np.random.default_rng(seed)
+    st = design.inputs[0]
+    cycles = rounds = 0
+
+    def run(frames: int, throttle: int, depths: dict[str, int] | None, what: str) -> tuple[SimResult, list[FifoState]]:
+        nonlocal cycles, rounds
+        x = st.dtype.random(rng, (frames, *st.dims))
+        result, states = sim.run(x, throttle=throttle, depths=depths)
+        cycles, rounds = cycles + result.cycles, rounds + 1
+        log(f"FIFO sizing: {what}: {frames} frames, {result.cycles} cycles"
+            + (f", interval {result.interval:.0f}" if result.interval else "") + f", status {result.status}")
+        return result, states
+
+    target = design.max_cycles
+    frames = 6
+    for _ in range(8):
+        result, states = run(frames, target, None, "unlimited depths")
+        if result.status:
+            raise SizingFailed(
+                "The design stalls with FIFOs of several frames.", where=_where(states),
+                why="a layer waits for data that never comes: a kernel is wrong, or the graph's branches do not match",
+                do="run `bhvit cosim` on the build for the failing layer, or report this network")
+        # wanted: a pipeline filled by the first frames and then at least four in steady state
+        need = math.ceil(result.latency / target) + 5
+        slow = (result.interval or 0) > target * (1 + TOLERANCE) + 2
+        if slow:  # a layer is slower than it declares: throttle to what is possible
+            target = math.ceil(result.interval)
+        elif frames < need:
+            frames = need
+        else:
+            break
+    interval = result.interval or float(target)
+    high = {s.name: s.max_count for s in states}
+    depths = {n: round_depth(h) for n, h in high.items()}
+    for _ in range(12):
+        result, states = run(frames, 0, depths, "sized, input unthrottled")
+        steady = result.interval or math.inf
+        if result.status == 0 and steady <= interval * (1 + TOLERANCE) + 2:
+            return graph.set_depths(model, depths), Sizing(depths, high, steady, result.latency, frames, cycles,
+                                                           rounds, states)
+        limit = {s.name for s in states if s.max_count >= s.depth}
+        grown = {n: min(bounds[n], 2 * d) if n in limit else d for n, d in depths.items()}
+        if grown == depths:
+            break
+        depths = grown
+    raise SizingFailed("The sized design does not keep the interval of the unlimited one.", where=_where(states),
+                       why=f"interval {steady} against {interval} cycles, status {result.status}",
+                       do="set `fifo_depths` by hand, or report this network")
+
+
+def _where(states: list[FifoState]) -> str:
+    full = [s.name for s in states if s.full]
+    starving = [s.name for s in states if s.starving]
+    return f"full: {', '.join(full) or 'none'}; empty and waited for: {', '.join(starving) or 'none'}"
+
+
+def report(model: ModelWrapper, sizing: Sizing | None = None) -> dict[str, Any]:
+    """Contents of ``fifo_sizing.json``, FINN's keys, and ours under ``bhvit``."""
+    out: dict[str, Any] = {"fifo_depths": {}, "fifo_sizes": {}, "fifo_sizes_effective": {}, "impl_style": {},
+                           "ram_style": {}}
+    for n in graph.fifos(model):
+        layer = ops.layer_from_node(n)
+        width = layer.inputs()[0].width
+        out["fifo_depths"][n.name] = layer.depth
+        out["fifo_sizes"][n.name] = width * layer.depth
+        out["fifo_sizes_effective"][n.name] = width * math.ceil(layer.depth / 32) * 32
+        out["impl_style"][n.name] = "rtl"
+        out["ram_style"][n.name] = "block" if layer.resources().bram18 else "distributed"
+    out["total_fifo_size_kiB"] = sum(out["fifo_sizes"].values()) / 8.0 / 1024.0
+    out["total_fifo_size_effective_kiB"] = sum(out["fifo_sizes_effective"].values()) / 8.0 / 1024.0
+    if sizing:
+        out["bhvit"] = {"source": "RTL simulation", "high_water": sizing.high_water, "frames": sizing.frames,
+                        "interval_cycles": sizing.interval, "latency_cycles": sizing.latency,
+                        "simulated_cycles": sizing.simulated_cycles, "rounds": sizing.rounds}
+    return out
