@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-IMAGES = 32  # calibration images
+PIXELS = 1 << 19  # calibration images: as many as have about so many pixels, at least 8, at most 32
 WIDE_NORMS = ("layernorm_before", "layernorm_after", "norm0")  # see the variance of residual streams
 
 
@@ -97,9 +97,10 @@ def recipe_images(image_size: int, channels: int, seed: int, count: int = 2) -> 
     return (0.5 * fine + coarse[:, :, block][:, :, :, block]).astype(np.float32)
 
 
-def calibration_images(cfg, seed: int, count: int = IMAGES) -> np.ndarray:
+def calibration_images(cfg, seed: int, count: int | None = None) -> np.ndarray:
     """The recipe's images as the network takes them: uint8 (count, S, S, C), such that the stem's normalization
-    gives the recipe's values back, up to rounding and clipping to 0..255."""
+    gives the recipe's values back, up to rounding and clipping to 0..255. Default count: 8 to 32, by their size."""
+    count = count or min(32, max(8, PIXELS // cfg.image_size**2))
     images = recipe_images(cfg.image_size, cfg.image_channels, seed, count).transpose(0, 2, 3, 1)
     pixels = (images * np.asarray(cfg.std) + np.asarray(cfg.mean)) * 255
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
@@ -108,7 +109,10 @@ def calibration_images(cfg, seed: int, count: int = IMAGES) -> np.ndarray:
 def random_network(cfg, seed: int):
     """A frozen network with the recipe's parameters, its scales calibrated on the recipe's images.
 
-    cfg: ModelConfig; seed: of parameters and images. Returns a BHViT in eval mode, on the CPU.
+    cfg: ModelConfig; seed: of parameters and images. Returns a BHViT in eval mode, on the CPU. The recipe was made
+    for the paper's networks; narrower ones keep its rules unchanged. Their outputs still differ between images and all
+    four attention levels occur, though with few tokens per window the low levels are rare, because the recipe's
+    attention steps suit rows of about 50 probabilities.
     """
     from bhvit.model.evaluate import as_input
     from bhvit.model.network import BHViT

@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bhvit.model import data
 from bhvit.model import random_weights as recipe
 from bhvit.model.config import load_config
+from bhvit.model.evaluate import predict
+from bhvit.model.layers.qd_attention import QDAttention
+from bhvit.model.network import BHViT
 
 MODELS = Path(__file__).parents[2] / "configs" / "model"
 
@@ -69,3 +73,35 @@ def test_calibration_images_undo_the_normalization():
     inside = (pixels > 0) & (pixels < 255)
     want = recipe.recipe_images(224, 3, 1).transpose(0, 2, 3, 1)
     assert abs(back - want)[inside].max() < 0.01 and inside.mean() > 0.9
+
+
+def test_golden_state():  # the checksum stored with the golden vectors of the tiny network, seed 1
+    net = BHViT(load_config(MODELS / "bhvit_tiny.yaml"))
+    state = recipe.recipe_state({key: value.shape for key, value in net.state_dict().items()}, 1)
+    assert len(state) == 1155 and recipe.state_crc(state) == 1352616727
+
+
+@pytest.fixture(scope="module")
+def micro():
+    return load_config(MODELS / "bhvit_micro.yaml")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_random_network_is_diverse(micro, seed, monkeypatch):
+    counts, levels = [], QDAttention.levels
+
+    def counting(self, q, k):
+        level = levels(self, q, k)
+        counts.append(np.bincount(level.numpy().astype(int).ravel(), minlength=4))
+        return level
+
+    net = recipe.random_network(micro, seed)
+    monkeypatch.setattr(QDAttention, "levels", counting)
+    logits = predict(net, data.load(f"random:{seed}", 48, 1, count=50).images, batch_size=50, quiet=True)
+    assert len(np.unique(logits, axis=0)) >= 45
+    assert len(counts) == 3 and all(count.all() and len(count) == 4 for count in counts)
+
+
+def test_random_network_is_repeatable(micro):
+    one, two = (recipe.random_network(micro, 5).deployed_state() for _ in range(2))
+    assert set(one) == set(two) and all((one[key] == two[key]).all() for key in one)
