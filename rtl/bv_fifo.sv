@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // FIFO of exactly DEPTH beats (>= 2), one between every two kernels; out0_* and in0_ready are registers.
-// Up to 64 deep: distributed RAM read straight into the output register, latency 1 when empty.
-// Deeper: bv_ram with a second register behind it, latency 3 when empty. One beat per cycle at any depth.
+// One beat per cycle at any depth. DEPTH = 2: two registers, latency 1 when empty; up to 64: distributed RAM read into
+// the output register, latency 2; deeper: bv_ram with a second register behind it, latency 3.
 // Simulation only: BV_STATS prints, at the end of the run,
 //   BV_FIFO <ID> <depth> <max_count> <count> <in_valid> <in_ready> <out_valid> <out_ready> <beats_in>
 // and BV_TRACE writes every beat that leaves as a hexadecimal line of trace_<ID>.hex.
@@ -39,27 +39,34 @@ module bv_fifo #(
     end
   end
 
-  if (DEPTH <= 64) begin : gen_shallow
+  if (DEPTH == 2) begin : gen_registers
+    logic [WIDTH-1:0] behind;
+    always_ff @(posedge clk) begin
+      if (rst) out0_valid <= 1'b0;
+      else out0_valid <= count_next != '0;
+      if (push) behind <= in0_data;
+      if (pop || count == '0) out0_data <= count[1] ? behind : in0_data;
+    end
+  end else if (DEPTH <= 64) begin : gen_shallow
     localparam int N = DEPTH - 1;
-    localparam int AW = N > 1 ? $clog2(N) : 1;
+    localparam int AW = $clog2(N);
     logic [WIDTH-1:0] mem[N];
     logic [AW-1:0] wptr, rptr;
-    logic more, direct;
-    assign more = count > CW'(1);                  // beats wait behind the output register
-    assign direct = count == '0 || (!more && pop);  // the incoming beat goes to the output register
+    logic stored, load;  // a beat is in the memory; it moves to the output register
+    assign stored = count != CW'(out0_valid);
+    assign load = stored && (!out0_valid || out0_ready);
     always_ff @(posedge clk) begin
       if (rst) begin
         wptr <= '0;
         rptr <= '0;
         out0_valid <= 1'b0;
       end else begin
-        out0_valid <= count_next != '0;
-        if (push && !direct) wptr <= wptr == AW'(N - 1) ? '0 : AW'(wptr + 1'b1);
-        if (pop && more) rptr <= rptr == AW'(N - 1) ? '0 : AW'(rptr + 1'b1);
+        out0_valid <= load || (out0_valid && !out0_ready);
+        if (push) wptr <= wptr == AW'(N - 1) ? '0 : AW'(wptr + 1'b1);
+        if (load) rptr <= rptr == AW'(N - 1) ? '0 : AW'(rptr + 1'b1);
       end
-      if (push && !direct) mem[wptr] <= in0_data;
-      if (pop && more) out0_data <= mem[rptr];
-      else if (push && direct) out0_data <= in0_data;
+      if (push) mem[wptr] <= in0_data;
+      if (load) out0_data <= mem[rptr];
     end
   end else begin : gen_deep
     localparam int AW = $clog2(DEPTH);

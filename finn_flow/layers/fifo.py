@@ -40,7 +40,7 @@ class Fifo(ElementwiseLayer):
     def resources(self) -> Resources:
         width = self.inputs()[0].width
         if self.depth == 2:
-            return Resources(lut=width + 8, bits=2 * width)
+            return Resources(lut=width + 6, bits=2 * width)
         if self.depth <= SHALLOW:  # RAM32M16: 14 bits in 8 LUTs; RAM64M8: 7 bits in 8 LUTs
             return Resources(lut=width * 8 / (14 if self.depth <= 33 else 7) + 20, bits=self.depth * width)
         bram18 = -(-width // 36) * -(-self.depth // 512)
@@ -55,5 +55,6 @@ class Fifo(ElementwiseLayer):
             dict(dims=[10, 6], SIMD=3, depth=2),
             dict(dims=[5, 6, 4], SIMD=4, TP=5, depth=7),
             dict(dims=[40, 12], dtype="BIPOLAR", SIMD=6, depth=3),
+            dict(dims=[33, 4], dtype="INT3", SIMD=2, depth=33),
             dict(dims=[60, 9], dtype="UINT10", depth=70),
         ]
