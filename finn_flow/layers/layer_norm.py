@@ -1,0 +1,158 @@
+"""Layer norm of tokens in exact integer arithmetic, with a correctly rounded inverse square root.
+
+    S = sum x     Q = sum x^2     v = C*Q - S^2 + eps_int     r = floor(2^k / sqrt(v) + 1/2)
+    n = sat_n_bits(((C*x - S) * r) >> s1)                     y = sat_out_bits((m[c]*n + o[c]) >> sh)
+
+r is the largest integer with (2r-1)^2 * v <= 4^(k+1). v is at most C^2 * (2^in_bits - 1)^2 / 4 + eps_int and at least
+eps_int, which bounds r; n is about 2^(k - s1) times the normalized value.
+"""
+
+from __future__ import annotations
+
+from math import isqrt, prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..streams import Stream, s
+from .base import Const, Constants, Layer, Memory, Resources, saturate
+
+
+def inverse_sqrt(v: np.ndarray, k: int) -> np.ndarray:
+    """floor(2^k / sqrt(v) + 1/2) of positive int64 ``v``, exactly.
+
+    A float64 guess is off by one at most (k <= 28), and two comparisons in integers correct it. Nothing overflows for
+    v < 2^56: the compared value is at most (2^(k+1) + 2*sqrt(v))^2 < 2^60.
+    """
+    v = np.asarray(v, np.int64)
+    r = np.maximum(np.floor(2.0**k / np.sqrt(v.astype(np.float64)) + 0.5).astype(np.int64) - 1, 0)
+    for _ in range(2):
+        r += (2 * r + 1) ** 2 * v <= 4 ** (k + 1)
+    return r
+
+
+class LayerNorm(Layer):
+    """in0: (*token_dims, channels) s<in_bits>; out0: the same shape, s<out_bits>. SIMD channels a beat (at most 64)."""
+
+    stem: ClassVar[str] = "layer_norm"
+    sources: ClassVar[tuple[str, ...]] = ("bv_saturate", "bv_rsqrt", "bv_layer_norm_sums")
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
+
+    token_dims: list[int]
+    channels: int
+    in_bits: int = 8
+    k: int
+    s1: int
+    n_bits: int = 12
+    eps_int: int
+    m_bits: int = 12
+    o_bits: int = 24
+    sh: int
+    out_bits: int = 8
+    SIMD: int = 1
+
+    def check(self) -> None:
+        super().check()
+        if self.SIMD > 64:
+            raise ValueError(f"{self.stem}: SIMD={self.SIMD} is more than 64.")
+        if self.eps_int < 1:
+            raise ValueError(f"{self.stem}: eps_int={self.eps_int}; at least 1, since v must be positive.")
+        if not 1 <= self.k <= 28 or self.v_bits > 56 or self.product_bits > 62:
+            raise ValueError(f"{self.stem}: k={self.k} (1 to 28), variance of {self.v_bits} bits (at most 56), product "
+                             f"of {self.product_bits} bits (at most 62): use a smaller k or fewer input bits.")
+
+    @property
+    def tokens(self) -> int:
+        return prod(self.token_dims)
+
+    @property
+    def v_bits(self) -> int:
+        """Bits of the largest v (a variance is at most a quarter of the squared range)."""
+        return (self.channels**2 * (2**self.in_bits - 1) ** 2 // 4 + self.eps_int).bit_length()
+
+    @property
+    def r_bits(self) -> int:
+        """Bits of the largest r, that of v = eps_int."""
+        return ((isqrt(4 ** (self.k + 1) // self.eps_int) + 1) // 2).bit_length()
+
+    @property
+    def product_bits(self) -> int:
+        """Bits of (C*x - S) * r."""
+        return self.in_bits + (self.channels - 1).bit_length() + self.r_bits + 2
+
+    def _stream(self, bits: int) -> Stream:
+        return Stream((*self.token_dims, self.channels), s(bits), self.SIMD)
+
+    def inputs(self) -> list[Stream]:
+        return [self._stream(self.in_bits)]
+
+    def outputs(self) -> list[Stream]:
+        return [self._stream(self.out_bits)]
+
+    def constants(self) -> dict[str, Const]:
+        return {"m": Const((self.channels,), s(self.m_bits)), "o": Const((self.channels,), s(self.o_bits))}
+
+    def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
+        (x,) = inputs
+        x = x.astype(np.int64)
+        sets = self.set_of_frame(x.shape[0])
+        m, o = (constants[n][sets].reshape(-1, *(1,) * (x.ndim - 2), self.channels) for n in ("m", "o"))
+        total = x.sum(-1, keepdims=True)
+        v = self.channels * (x * x).sum(-1, keepdims=True) - total * total + self.eps_int
+        n = saturate(((self.channels * x - total) * inverse_sqrt(v, self.k)) >> self.s1, s(self.n_bits))
+        return [saturate((m * n + o) >> self.sh, s(self.out_bits))]
+
+    def cycles(self) -> int:
+        return self.tokens * max(self.channels // self.SIMD, 2 * self.r_bits + 2)
+
+    def resources(self) -> Resources:
+        folds = self.channels // self.SIMD
+        word = self.SIMD * (self.m_bits + self.o_bits)
+        root = 2 * max(2 * self.k + 5, self.v_bits + 2 * self.r_bits + 2) + 2 * self.k + 5
+        lane = 2 * self.in_bits + self.product_bits + self.n_bits + self.o_bits + 2 * self.out_bits + 40
+        tokens = 4 * folds * self.SIMD * self.in_bits
+        return Resources(lut=root + self.SIMD * lane + 2 * self.v_bits + 150, dsp=3 * self.SIMD + 2,
+                         bram18=-(-self.SIMD * self.in_bits // 36) * -(-4 * folds // 512),
+                         bits=tokens + self.sets * folds * word + 4 * (self.v_bits + 20))
+
+    def memories(self, constants: Constants) -> dict[str, Memory]:
+        m, o = (constants[n].reshape(-1, self.SIMD) for n in ("m", "o"))
+        return {"SCALE": Memory(((m, s(self.m_bits)), (o, s(self.o_bits))))}
+
+    def rtl_parameters(self) -> dict[str, int]:
+        return {**super().rtl_parameters(), "TOKENS": self.tokens, "V_BITS": self.v_bits, "R_BITS": self.r_bits}
+
+    def random_constants(self, rng: np.random.Generator) -> Constants:
+        shape = (self.sets, self.channels)
+        spread = 2.0 ** (self.sh + self.out_bits - 2)      # of the outputs: half their range
+        limit = 2 ** (self.m_bits - 1) - 1
+        m = np.clip(spread / 2.0 ** max(self.k - self.s1, 0) * rng.uniform(-1.5, 1.5, shape), -limit - 1, limit)
+        limit = 2 ** (self.o_bits - 1) - 1
+        o = np.clip(spread * rng.uniform(-0.7, 0.7, shape), -limit - 1, limit)
+        return {"m": np.rint(m).astype(np.int64), "o": np.rint(o).astype(np.int64)}
+
+    def random_inputs(self, rng: np.random.Generator, frames: int) -> list[np.ndarray]:
+        """Tokens of every spread: constant ones (v = eps_int), nearly constant ones, and the whole range."""
+        shape = (frames, *self.token_dims, 1)
+        spread = 2.0 ** rng.uniform(-2, self.in_bits, shape) * (rng.random(shape) > 0.1)
+        middle = rng.integers(-(2 ** (self.in_bits - 1)), 2 ** (self.in_bits - 1), shape)
+        x = middle + spread * rng.standard_normal((*shape[:-1], self.channels))
+        return [saturate(np.rint(x).astype(np.int64), s(self.in_bits))]
+
+    @classmethod
+    def examples(cls) -> list[dict[str, Any]]:
+        return [
+            dict(token_dims=[9], channels=128, in_bits=8, k=20, s1=12, eps_int=11, sh=9, SIMD=2),
+            dict(token_dims=[2, 5], channels=12, in_bits=8, k=12, s1=4, eps_int=1, sh=9, SIMD=12, sets=2, repeat=2),
+            dict(token_dims=[7], channels=45, in_bits=6, k=16, s1=10, n_bits=9, eps_int=3, m_bits=10, o_bits=20, sh=6,
+                 out_bits=7, SIMD=9, sets=3),
+            dict(token_dims=[4], channels=5, in_bits=4, k=8, s1=2, eps_int=1, sh=4),
+        ]
+
+    @classmethod
+    def full_examples(cls) -> list[dict[str, Any]]:
+        return [
+            dict(token_dims=[212], channels=256, k=23, s1=15, eps_int=671, sh=9),
+            dict(token_dims=[53], channels=512, k=23, s1=15, eps_int=1, sh=9, SIMD=4),
+            dict(token_dims=[30], channels=96, in_bits=10, k=28, s1=20, eps_int=1, sh=9, SIMD=32, sets=2),
+        ]

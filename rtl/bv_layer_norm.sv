@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+// Layer norm of every token in exact integer arithmetic (S = sum x, Q = sum x^2 over the CHANNELS of a token):
+//   v = CHANNELS*Q - S^2 + EPS_INT        r = floor(2^K / sqrt(v) + 1/2)
+//   n = sat_N_BITS(((CHANNELS*x - S) * r) >> S1)        y = sat_OUT_BITS((m[c]*n + o[c]) >> SH)
+// Streams: SIMD signed elements a beat, token-major, channel-minor, element 0 in the LSBs. Four tokens are buffered, so
+// that summing, the root of one token (two cycles a bit) and the output of another overlap:
+// max(CHANNELS/SIMD, 2*R_BITS + 2) cycles a token; latency of one CHANNELS/SIMD + 2*R_BITS + 20.
+// Constants word: SIMD multipliers m (M_BITS), then SIMD offsets o (O_BITS), signed. SIMD is at most 64.
+module bv_layer_norm #(
+    parameter int TOKENS   = 0,
+    parameter int CHANNELS = 0,
+    parameter int IN_BITS  = 0,
+    parameter int K        = 0,
+    parameter int S1       = 0,
+    parameter int N_BITS   = 0,
+    parameter int EPS_INT  = 0,
+    parameter int M_BITS   = 0,
+    parameter int O_BITS   = 0,
+    parameter int SH       = 0,
+    parameter int OUT_BITS = 0,
+    parameter int V_BITS   = 0,                        // bits of the largest v, given by the range of x
+    parameter int R_BITS   = 0,                        // bits of r at v = EPS_INT
+    parameter int SIMD     = 1,
+    parameter int SETS     = 1,
+    parameter int REPEAT   = 1,
+    parameter SCALE_FILE   = ""
+) (
+    input  logic                     clk,
+    input  logic                     rst,
+    input  logic [SIMD*IN_BITS-1:0]  in0_data,
+    input  logic                     in0_valid,
+    output logic                     in0_ready,
+    output logic [SIMD*OUT_BITS-1:0] out0_data,
+    output logic                     out0_valid,
+    input  logic                     out0_ready
+);
+  localparam int CF = CHANNELS / SIMD;
+  localparam int FW = CF > 1 ? $clog2(CF) : 1;
+  localparam int SB = IN_BITS + $clog2(CHANNELS);      // bits of S and of CHANNELS*x
+  localparam int AW = $clog2(4 * CF);
+  localparam int PB = SB + R_BITS + 2;                 // bits of (CHANNELS*x - S) * r
+  localparam int YB = (M_BITS + N_BITS > O_BITS ? M_BITS + N_BITS : O_BITS) + 1;
+  localparam int TW = TOKENS > 1 ? $clog2(TOKENS) : 1;
+  localparam int CW = SETS * CF > 1 ? $clog2(SETS * CF) : 1;
+  initial if (TOKENS < 1 || CF < 1 || CF * SIMD != CHANNELS || SIMD > 64 || IN_BITS < 2 || EPS_INT < 1 || V_BITS < 1)
+    $error("bv_layer_norm: TOKENS=%0d CHANNELS=%0d SIMD=%0d IN_BITS=%0d EPS_INT=%0d V_BITS=%0d",
+           TOKENS, CHANNELS, SIMD, IN_BITS, EPS_INT, V_BITS);
+
+  // ---- tokens in; sums, stored by buffer slot ---------------------------------------------------------------------
+  logic take, last_in, token_out, sum_valid, fetch;
+  logic [2:0] loaded, summed;                          // tokens in the buffer; with sums, root not begun
+  logic [1:0] slot_sum, slot_root;
+  logic [FW-1:0] fold_in, fold_out;
+  logic [AW-1:0] waddr, raddr;
+  logic signed [SB-1:0] s_new, s_root;
+  logic [V_BITS-1:0] v_new, v_root;
+  logic [SIMD*IN_BITS-1:0] x1;
+  logic ce;
+
+  assign in0_ready = loaded != 3'd4;
+  assign take = in0_valid && in0_ready;
+  assign last_in = int'(fold_in) == CF - 1;
+  bv_ram #(.WIDTH(SIMD * IN_BITS), .DEPTH(4 * CF)) u_tokens (
+      .clk, .we(take), .waddr, .wdata(in0_data), .re(ce), .raddr, .rdata(x1));
+  bv_layer_norm_sums #(.CHANNELS(CHANNELS), .SIMD(SIMD), .IN_BITS(IN_BITS), .EPS_INT(EPS_INT), .V_BITS(V_BITS)) u_sums (
+      .clk, .rst, .in_data(in0_data), .in_valid(take), .in_first(fold_in == '0), .in_last(last_in),
+      .s(s_new), .v(v_new), .out_valid(sum_valid));
+  bv_ram #(.WIDTH(SB + V_BITS), .DEPTH(4)) u_sum_store (
+      .clk, .we(sum_valid), .waddr(slot_sum), .wdata({s_new, v_new}),
+      .re(fetch), .raddr(slot_root), .rdata({s_root, v_root}));
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      {loaded, summed, slot_sum, slot_root} <= '0;
+      fold_in <= '0;
+      waddr <= '0;
+    end else begin
+      loaded <= loaded + 3'(take && last_in) - 3'(token_out);
+      summed <= summed + 3'(sum_valid) - 3'(fetch);
+      slot_sum <= slot_sum + 2'(sum_valid);
+      slot_root <= slot_root + 2'(fetch);
+      if (take) begin
+        fold_in <= last_in ? '0 : FW'(fold_in + 1'b1);
+        waddr <= int'(waddr) == 4 * CF - 1 ? '0 : AW'(waddr + 1'b1);
+      end
+    end
+  end
+
+  // ---- root: fetch the sums, run, hand over to the output stage ---------------------------------------------------
+  logic fetched, running, root_done, hand_over, norm_valid, last_out;
+  logic [R_BITS-1:0] root;
+  assign hand_over = running && root_done && (!norm_valid || token_out);
+  assign fetch = summed != 3'd0 && !fetched && (!running || hand_over);
+  bv_rsqrt #(.V_BITS(V_BITS), .R_BITS(R_BITS), .K(K)) u_root (
+      .clk, .rst, .start(fetched), .v(v_root), .done(root_done), .r(root));
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      fetched <= 1'b0;
+      running <= 1'b0;
+      norm_valid <= 1'b0;
+    end else begin
+      fetched <= fetch;
+      running <= fetched || (running && !hand_over);
+      norm_valid <= hand_over || (norm_valid && !token_out);
+    end
+  end
+
+  // ---- output: scale by r, then by the channel's constants --------------------------------------------------------
+  logic [8:1] v_o;
+  logic [FW-1:0] fold5;
+  logic [TW-1:0] token5;
+  logic last_fold5, last_token5;
+  logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
+  logic signed [SB-1:0] s0, s1, s2;
+  logic signed [R_BITS:0] r0, r1, r2, r3;
+  logic [SIMD*(M_BITS+O_BITS)-1:0] word6;
+
+  assign ce = !out0_valid || out0_ready;
+  assign last_out = int'(fold_out) == CF - 1;
+  assign token_out = ce && norm_valid && last_out;
+  assign last_fold5 = int'(fold5) == CF - 1;
+  assign last_token5 = int'(token5) == TOKENS - 1;
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
+      .clk, .rst, .frame_done(ce && v_o[5] && last_fold5 && last_token5), .set);
+  bv_rom #(.WIDTH(SIMD * (M_BITS + O_BITS)), .DEPTH(SETS * CF), .FILE(SCALE_FILE)) u_scale (
+      .clk, .en(ce), .addr(CW'(int'(set) * CF + int'(fold5))), .data(word6));
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      v_o <= '0;
+      out0_valid <= 1'b0;
+      {fold_out, fold5} <= '0;
+      token5 <= '0;
+      raddr <= '0;
+    end else if (ce) begin
+      {out0_valid, v_o} <= {v_o, norm_valid};
+      if (norm_valid) begin
+        fold_out <= last_out ? '0 : FW'(fold_out + 1'b1);
+        raddr <= int'(raddr) == 4 * CF - 1 ? '0 : AW'(raddr + 1'b1);
+      end
+      if (v_o[5]) begin
+        fold5 <= last_fold5 ? '0 : FW'(fold5 + 1'b1);
+        if (last_fold5) token5 <= last_token5 ? '0 : TW'(token5 + 1'b1);
+      end
+    end
+    if (hand_over) begin
+      s0 <= s_root;
+      r0 <= signed'({1'b0, root});
+    end
+    if (ce) begin
+      {s2, s1} <= {s1, s0};
+      {r3, r2, r1} <= {r2, r1, r0};
+    end
+  end
+  for (genvar i = 0; i < SIMD; i++) begin : gen_lane
+    logic signed [SB-1:0] cx2;
+    logic signed [SB:0] d3;
+    logic signed [PB-1:0] p4, p5;
+    logic signed [N_BITS-1:0] n_sat, n6;
+    logic signed [M_BITS+N_BITS-1:0] p7;
+    logic signed [O_BITS-1:0] o7;
+    logic signed [YB-1:0] y8;
+    logic signed [OUT_BITS-1:0] y_sat;
+    bv_saturate #(.IN_BITS(PB), .SHIFT(S1), .OUT_BITS(N_BITS)) u_n (.x(p5), .y(n_sat));
+    bv_saturate #(.IN_BITS(YB), .SHIFT(SH), .OUT_BITS(OUT_BITS)) u_y (.x(y8), .y(y_sat));
+    always_ff @(posedge clk) begin
+      if (ce) begin
+        cx2 <= SB'(signed'(x1[i*IN_BITS+:IN_BITS])) * SB'(CHANNELS);
+        d3 <= (SB + 1)'(cx2) - (SB + 1)'(s2);
+        p4 <= d3 * r3;
+        p5 <= p4;
+        n6 <= n_sat;
+        p7 <= signed'(word6[i*M_BITS+:M_BITS]) * n6;
+        o7 <= signed'(word6[SIMD*M_BITS+i*O_BITS+:O_BITS]);
+        y8 <= YB'(p7) + YB'(o7);
+        out0_data[i*OUT_BITS+:OUT_BITS] <= y_sat;
+      end
+    end
+  end
+endmodule
