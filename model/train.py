@@ -13,13 +13,16 @@ gradients; batch-norm statistics are averaged before each validation.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import math
 import os
+import platform
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -226,7 +229,7 @@ class _Run:
         metrics |= {"weights": path.name, "weights_bytes": path.stat().st_size,
                     "images": {split: len(images) for split, images in self.sets.items()},
                     "cpu_seconds": round(self.cpu_seconds, 1), "wall_seconds": round(self.wall_seconds, 1),
-                    "torch": torch.__version__, "options": self.options.model_dump()}
+                    "versions": _versions(), "options": self.options.model_dump()}
         weights.write_atomically(self.out_dir / "metrics.json", (json.dumps(metrics, indent=2) + "\n").encode())
         self._curves()
         return metrics
@@ -358,6 +361,14 @@ def _processes(device: str) -> tuple[int, int, torch.device, bool]:
     if joined:
         dist.init_process_group("nccl" if cuda else "gloo")
     return world, rank, torch.device(name), joined
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("torch", "brevitas", "numpy", "scikit-learn"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _copy(state: dict) -> dict:

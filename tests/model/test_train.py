@@ -129,6 +129,27 @@ def test_two_processes_share_the_work(tmp_path):
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["test_top1"] > 60
 
 
+@pytest.mark.full
+def test_real_network_resumes_in_the_fixed_point_phase(tmp_path, monkeypatch):
+    options = train.TrainConfig(epochs=1, finetune_epochs=2, batch_size=128, calibration_images=16)
+    whole = train.train(CFG, "digits", tmp_path / "whole", options, quiet=True)
+    save, written = weights.save_checkpoint, []
+
+    def dying(*arguments):
+        written.append(save(*arguments))
+        if len(written) == 4:  # two of the float phase, epochs 0 and 1 of the fixed-point phase
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "save_checkpoint", dying)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(CFG, "digits", tmp_path / "parts", options, quiet=True)
+    monkeypatch.setattr(weights, "save_checkpoint", save)
+    assert stable(train.train(CFG, "digits", tmp_path / "parts", options, quiet=True)) == stable(whole)
+    assert history(tmp_path / "parts") == history(tmp_path / "whole")
+    files = [(tmp_path / name / "stub.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert files[0] == files[1]
+
+
 def test_checkpoint_of_other_settings_is_refused(finished):
     with pytest.raises(UserError, match="other settings") as caught:
         run(finished[0], learning_rate=0.5)
