@@ -125,13 +125,13 @@ class _Run:
             self.history, self.cpu_seconds, self.wall_seconds = saved["history"], saved["cpu"], saved["wall"]
         net = self.build(self.cfg).to(self.device)
         float_state = self._phase("float", net, phases, self.options.epochs)
-        net.load_state_dict(float_state)
+        self._load(net, float_state)
         chosen = np.random.RandomState(self.options.seed).permutation(len(self.sets["train"]))
         chosen = np.sort(chosen[:self.options.calibration_images])
-        net.eval()
-        net.freeze(as_input(self.sets["train"].images[chosen], self.device))
-        state = self._phase("fixed", net, phases, self.options.finetune_epochs)
-        net.load_state_dict(state)
+        net.cpu().eval()  # the CPU's float32 defines the scales, whatever trains
+        net.freeze(as_input(self.sets["train"].images[chosen]))
+        net.to(self.device)
+        self._load(net, self._phase("fixed", net, phases, self.options.finetune_epochs))
         return self._finish(net, phases) if self.rank == 0 else {}
 
     def _phase(self, name: str, net: nn.Module, phases: dict, epochs: int) -> dict:
@@ -147,7 +147,7 @@ class _Run:
             entry["model"], entry["optimizer"] = entry["best"], optimizer.state_dict()
             self._save(phases)
         if entry["epoch"] < epochs:
-            net.load_state_dict(entry["model"])
+            self._load(net, entry["model"])
             optimizer.load_state_dict(entry["optimizer"])
         steps = len(self.sets["train"]) // self.options.batch_size
         title = {"float": "phase 1, float", "fixed": "phase 2, fixed point"}[name]
@@ -165,6 +165,10 @@ class _Run:
                 self._save(phases)
         entry |= {"model": None, "optimizer": None, "epoch": max(epochs, entry["epoch"])}
         return entry["best"]
+
+    def _load(self, net: nn.Module, state: dict) -> None:
+        net.load_state_dict(state)
+        net.to(self.device)  # quantizers that the state has set up anew
 
     def _epoch(self, name, net, optimizer, trained, epoch, epochs, steps, bar) -> tuple[float, float, float]:
         """One pass over the training images; returns (mean loss, top-1 in percent, last learning rate)."""
