@@ -35,8 +35,10 @@ class Lookup(ElementwiseLayer):
 
     def resources(self) -> Resources:
         depth = self.sets << self.in_bits
-        blocks = -(-depth * self.out_bits // 18432) if depth > 64 else 0
-        return Resources(lut=20, bram18=self.lanes * blocks, bits=self.lanes * depth * self.out_bits)
+        bits = self.lanes * depth * self.out_bits
+        if depth <= 256:
+            return Resources(lut=20 + bits / 64, bits=bits)
+        return Resources(lut=20, bram18=self.lanes * -(-depth * self.out_bits // 18432), bits=bits)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         return {"TABLE": Memory(((constants["table"].reshape(-1, 1), s(self.out_bits)),))}
