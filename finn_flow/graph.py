@@ -257,8 +257,8 @@ def insert_width_converters(model: ModelWrapper) -> ModelWrapper:
         if "width_converter" not in layers():
             raise GraphError(f"{where}: beats differ and there is no width_converter layer")
         try:
-            layer = layers()["width_converter"](dims=list(a.dims), dtype=a.dtype.name, SIMD_IN=a.SIMD, SIMD_OUT=b.SIMD,
-                                                TP_IN=a.TP, TP_OUT=b.TP)
+            layer = ops.make_layer(layers()["width_converter"], dims=list(a.dims), dtype=a.dtype.name, SIMD_IN=a.SIMD,
+                                   SIMD_OUT=b.SIMD, TP_IN=a.TP, TP_OUT=b.TP)
         except FoldingError as err:
             raise GraphError(f"{where}: {err}") from None
         return ops.make_node(layer, [t_in], [t_out], {}, model, name + f"_dwc{e.sink_port}", rtl=True)

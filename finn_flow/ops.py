@@ -29,6 +29,7 @@ from typing import Any, ClassVar, get_origin
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
+from pydantic import ValidationError
 
 from . import finn_env
 
@@ -43,7 +44,7 @@ from qonnx.core.modelwrapper import ModelWrapper  # noqa: E402
 from qonnx.custom_op.registry import getCustomOp  # noqa: E402
 from qonnx.util.basic import qonnx_make_model  # noqa: E402
 
-from .layers.base import Constants, Layer  # noqa: E402
+from .layers.base import Constants, FoldingError, Layer  # noqa: E402
 from .layers.registry import layers  # noqa: E402
 from .sim.verilate import build_simulator, run_simulator  # noqa: E402
 from .streams import DType, Stream  # noqa: E402
@@ -144,6 +145,23 @@ def _field_attributes(layer: Layer) -> list:
             continue
         attrs.append(helper.make_attribute(k, v))
     return attrs
+
+
+def make_layer(cls: type[Layer], **fields: Any) -> Layer:
+    """A declaration; FoldingError, which pydantic wraps, is raised as such."""
+    try:
+        return cls(**fields)
+    except ValidationError as e:
+        for err in e.errors():
+            cause = err.get("ctx", {}).get("error")
+            if isinstance(cause, FoldingError):
+                raise cause from None
+        raise
+
+
+def refold(layer: Layer, **foldings: int) -> Layer:
+    """The layer with other foldings. Raises FoldingError when they are not legal."""
+    return make_layer(type(layer), **{**layer.model_dump(), **foldings})
 
 
 def make_node(layer: Layer, inputs: Sequence[str], outputs: Sequence[str], constants: Constants, model: ModelWrapper,
