@@ -63,17 +63,18 @@ class TrainConfig(BaseModel):
 
 
 def train(cfg, data_spec: str, out_dir: str | Path, options: TrainConfig | None = None, *, resume: bool = True,
-          quiet: bool | None = None, build: Callable | None = None) -> dict:
+          quiet: bool | None = None, start: dict | None = None, build: Callable | None = None) -> dict:
     """Train a network to a deployed weight file.
 
     cfg: ModelConfig; data_spec: a data SPEC without split (its train, val and test images are used); out_dir: gets
-    `<name>.safetensors`, metrics.csv, metrics.json, curves.png and checkpoint.pt; resume: continue from a
-    checkpoint of the same configuration, data and options, if there is one. build: makes the network from cfg
-    (default BHViT; it must offer what BHViT offers). Returns what metrics.json holds. Raises UserError for
+    `<name>.safetensors` (deployed), `<name>_float.safetensors`, metrics.csv, metrics.json, curves.png and
+    checkpoint.pt; resume: continue from a checkpoint of the same configuration, data and options, if there is
+    one. start: float parameters to begin with. build: makes the network from cfg (default BHViT; it must offer
+    what BHViT offers). Returns what metrics.json holds. Raises UserError for
     unusable data or checkpoints, CheckFailed if the saved file does not give the trained network back.
     """
     options = options or TrainConfig()
-    run = _Run(cfg, data_spec, Path(out_dir), options, quiet, build)
+    run = _Run(cfg, data_spec, Path(out_dir), options, quiet, start, build)
     try:
         return run.execute(resume)
     finally:
@@ -83,10 +84,10 @@ def train(cfg, data_spec: str, out_dir: str | Path, options: TrainConfig | None 
 class _Run:
     """One training run: data, network, checkpoint, processes."""
 
-    def __init__(self, cfg, data_spec, out_dir, options, quiet, build):
+    def __init__(self, cfg, data_spec, out_dir, options, quiet, start, build):
         if build is None:
             from bhvit.model.network import BHViT as build
-        self.cfg, self.out_dir, self.options, self.build = cfg, out_dir, options, build
+        self.cfg, self.out_dir, self.options, self.start, self.build = cfg, out_dir, options, start, build
         self.spec = data.parse(data_spec)
         self.world, self.rank, self.device, self._joined = _processes(options.device)
         self.quiet = quiet if self.rank == 0 else True
@@ -124,6 +125,8 @@ class _Run:
         if saved:
             self.history, self.cpu_seconds, self.wall_seconds = saved["history"], saved["cpu"], saved["wall"]
         net = self.build(self.cfg).to(self.device)
+        if self.start is not None:
+            net.load_state_dict(self.start)
         float_state = self._phase("float", net, phases, self.options.epochs)
         self._load(net, float_state)
         chosen = np.random.RandomState(self.options.seed).permutation(len(self.sets["train"]))
@@ -229,6 +232,8 @@ class _Run:
                     "test_top1": test["top1"], "test_top5": test["top5"], "test_images": test["images"],
                     "distinct_outputs": test["distinct_outputs"]}
         weights.save(path, state, self.cfg, metrics)
+        weights.save(self.out_dir / f"{self.cfg.name}_float.safetensors", phases["float"]["best"], self.cfg,
+                     metrics, kind="float")
         self._tick()
         metrics |= {"weights": path.name, "weights_bytes": path.stat().st_size,
                     "images": {split: len(images) for split, images in self.sets.items()},

@@ -46,23 +46,29 @@ def config_hash(cfg) -> str:
 # --- deployed weights --------------------------------------------------------------------------------
 
 
-def save(path: str | Path, state: dict, cfg, metrics: dict | None = None) -> Path:
+def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: str = "deployed") -> Path:
     """Write a deployed network (state: name -> torch tensor or numpy array) atomically.
 
-    metrics: anything JSON can hold. Returns the path. Raises UserError when the file cannot be written; an
-    older file of that name then stays as it was.
+    kind: "deployed", or "float" for the parameters of the float phase (stored as they are); metrics: anything
+    JSON can hold. Returns the path. Raises UserError when the file cannot be written; an older file of that name
+    then stays as it was.
     """
     arrays, layout = pack(state)
-    about = {"version": VERSION, "config_name": _name(cfg), "config_hash": config_hash(cfg), "config": _entries(cfg),
-             "layout": layout, "checksum": _checksum(arrays), "metrics": metrics or {}}
+    about = {"version": VERSION, "kind": kind, "config_name": _name(cfg), "config_hash": config_hash(cfg),
+             "config": _entries(cfg), "layout": layout, "checksum": _checksum(arrays), "metrics": metrics or {}}
     text = json.dumps(about, sort_keys=True)  # one entry: safetensors writes several in any order
     return write_atomically(path, safetensors.numpy.save(arrays, {FORMAT: text}))
 
 
-def load(path: str | Path, cfg) -> dict[str, torch.Tensor]:
-    """Read the deployed network of this configuration; UserError if the file is not exactly that."""
+def load(path: str | Path, cfg, kind: str = "deployed") -> dict[str, torch.Tensor]:
+    """Read the deployed network (or the float parameters) of this configuration; UserError if the file is not
+    exactly that."""
     path = Path(path)
     arrays, metadata = _read(path)
+    if metadata["kind"] != kind:
+        raise UserError(f"The file holds {metadata['kind']} weights, needed are {kind} weights.", path,
+                        do="turn float weights into deployed ones with `bhvit deploy-model`; deployed weights cannot "
+                           "become float ones")
     if metadata["config_hash"] != config_hash(cfg):
         raise UserError("The weights belong to another configuration.", path, _difference(metadata, cfg),
                         RETRAIN)
@@ -74,9 +80,9 @@ def load(path: str | Path, cfg) -> dict[str, torch.Tensor]:
 
 
 def info(path: str | Path) -> dict:
-    """What a weight file says about itself: config_name, config_hash, config, metrics, bytes."""
+    """What a weight file says about itself: kind, config_name, config_hash, config, metrics, bytes."""
     metadata = _read(Path(path))[1]
-    told = {key: metadata[key] for key in ("config_name", "config_hash", "config", "metrics")}
+    told = {key: metadata[key] for key in ("kind", "config_name", "config_hash", "config", "metrics")}
     return told | {"bytes": Path(path).stat().st_size}
 
 
@@ -164,7 +170,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     if metadata.get("version") != VERSION:
         raise UserError("The weight file has another format version.", path,
                         f"version {metadata.get('version')}, this program reads {VERSION}", RETRAIN)
-    needed = {"config_name", "config_hash", "config", "layout", "checksum", "metrics"}
+    needed = {"kind", "config_name", "config_hash", "config", "layout", "checksum", "metrics"}
     if needed - set(metadata) or metadata["checksum"] != _checksum(arrays):
         raise UserError("The weight file is damaged.", path, "its checksum or metadata do not match",
                         "copy it again, or train again")

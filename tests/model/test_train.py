@@ -59,7 +59,7 @@ def test_short_run_learns_and_writes_its_files(finished):
     out, metrics = finished
     assert metrics["test_top1"] > 60 and metrics["test_images"] == 359
     assert {path.name for path in out.iterdir()} == {
-        "stub.safetensors", "metrics.csv", "metrics.json", "curves.png", "checkpoint.pt"}
+        "stub.safetensors", "stub_float.safetensors", "metrics.csv", "metrics.json", "curves.png", "checkpoint.pt"}
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert [(row["phase"], row["epoch"]) for row in history(out)] == [
         *(("float", str(i)) for i in range(4)), *(("fixed", str(i)) for i in range(3))]

@@ -104,6 +104,14 @@ def test_foreign(tmp_path):
         weights.load(path, stub())
 
 
+def test_float_weights_are_not_deployed_ones(tmp_path):
+    path = weights.save(tmp_path / "w", some_state(), stub(), kind="float")
+    assert same(weights.load(path, stub(), kind="float"), some_state()) and weights.info(path)["kind"] == "float"
+    with pytest.raises(UserError, match="holds float weights") as caught:
+        weights.load(path, stub())
+    assert "deploy-model" in caught.value.do
+
+
 def test_full_disk_leaves_the_old_file_whole(tmp_path):
     path = weights.save(tmp_path / "w", some_state(), stub())
     before = path.read_bytes()
