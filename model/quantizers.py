@@ -260,7 +260,6 @@ class FixedConst(nn.Module):
         self.latent = nn.Parameter(torch.zeros(shape))
         self.q = FixedQuant(bits, signed)
         self.grow = grow
-        self.exporting = False
 
     @property
     def exponent(self) -> int:
@@ -287,9 +286,13 @@ class FixedConst(nn.Module):
             lo, hi = self.q.limits
             return torch.floor(self.latent * 2.0**-self.exponent).clamp(lo, hi).to(torch.int32)
 
+    def snap(self) -> None:
+        """Moves the latent value onto the grid; the quantized value stays. For export."""
+        ints = self.integers()
+        with torch.no_grad():
+            self.latent.copy_((ints.to(torch.float64) * 2.0**self.exponent).to(self.latent.dtype))
+
     def forward(self) -> Tensor:
-        if self.exporting:
-            return self.q(self.integers().to(self.latent.dtype) * 2.0**self.exponent)
         return self.q(self.latent)
 
 
@@ -310,6 +313,14 @@ class BinaryWeight(nn.Module):
         """+-1 as int8."""
         return sign(self.weight.detach()).to(torch.int8)
 
+    def snap(self) -> None:
+        """Replaces the latent value by its sign. For export."""
+        with torch.no_grad():
+            self.weight.copy_(sign(self.weight))
+
+    def quant_weight(self):
+        """The weight with scale and width, as Brevitas' exporter asks for it."""
+        return self.quant(self.weight)
+
     def forward(self) -> Tensor:
-        out = self.quant(self.weight)
-        return out.value if hasattr(out, "value") else out
+        return self.quant_weight().value
