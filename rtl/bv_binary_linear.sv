@@ -54,7 +54,7 @@ module bv_binary_linear #(
   localparam int TG = TOKENS / TP;
   localparam int EW = SETS * MF > 1 ? $clog2(SETS * MF) : 1;
   localparam int AW = SETS * MF * KF > 1 ? $clog2(SETS * MF * KF) : 1;
-  localparam int STAGES = SIMD > 64 ? 2 : 1;            // of bv_xnor_popcount
+  localparam int STAGES = SIMD > 64 ? 3 : 2;            // of bv_xnor_popcount
   localparam int CW = $clog2(SIMD + 1);
   localparam int ACC_BITS = $clog2(IN_CHANNELS + 1) + 1;
   initial if (KF * SIMD != IN_CHANNELS || MF * PE != OUT_CHANNELS || TG * TP != TOKENS || TOKENS < 1)

@@ -1,0 +1,136 @@
+"""Resource figures of one layer instance from Yosys (`read_slang`, `synth_xilinx`): evidence level "yosys".
+
+Yosys does not pair two small functions in one LUT6_2 (an instantiated LUT6_2 counts once) and does not place: its LUT
+count is an upper bound of what a vendor tool reports for logic, and it says nothing about timing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bhvit.tools import yosys
+
+from .layers.base import Constants, Layer
+from .wrapper import RTL, memory_files, wrapper
+
+#: LUT sites of the memory primitives
+LUTRAM = {"RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2, "RAM128X1S": 2, "RAM128X1D": 4, "RAM256X1S": 4,
+          "RAM256X1D": 8, "RAM512X1S": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8}
+#: primitives that the RTL instantiates: Yosys replaces these stubs with its own cells
+STUB = """(* blackbox *) module CARRY4 (output logic [3:0] CO, output logic [3:0] O, input logic CI, input logic CYINIT,
+    input logic [3:0] DI, input logic [3:0] S);
+endmodule
+(* blackbox *) module LUT6 #(parameter logic [63:0] INIT = 0) (output logic O, input logic I0, input logic I1,
+    input logic I2, input logic I3, input logic I4, input logic I5);
+endmodule
+(* blackbox *) module LUT6_2 #(parameter logic [63:0] INIT = 0) (output logic O6, output logic O5, input logic I0,
+    input logic I1, input logic I2, input logic I3, input logic I4, input logic I5);
+endmodule
+"""
+
+
+class SynthesisError(RuntimeError):
+    """Yosys failed or wrote nothing."""
+
+
+@dataclass(frozen=True)
+class SynthResult:
+    """Primitive counts. ``lut`` is logic, ``lutram`` and ``srl`` are LUT sites used as memory."""
+
+    lut: int
+    lutram: int
+    srl: int
+    ff: int
+    carry: int
+    dsp: int
+    bram18: int
+    uram: int
+    cells: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def lut_sites(self) -> int:
+        return self.lut + self.lutram + self.srl
+
+
+def dependencies(top: Path) -> list[Path]:
+    """RTL files of ``top`` and of every ``bv_*`` module that it instantiates, directly or not."""
+    cells = {m: f for f in sorted(RTL.glob("*.sv")) for m in re.findall(r"^module\s+(bv_\w+)", f.read_text(), re.M)}
+    todo, found = [top], {}
+    while todo:
+        f = todo.pop()
+        if f in found:
+            continue
+        text = re.sub(r"//[^\n]*", "", f.read_text())
+        found[f] = None
+        todo += [cells[m] for m in re.findall(r"\b(bv_\w+)\b", text) if m in cells]
+    return sorted(found)
+
+
+def parse(stat: dict) -> SynthResult:
+    """Counts from the output of ``stat -json``."""
+    cells = {k: int(v) for k, v in stat["design"]["num_cells_by_type"].items()}
+
+    def total(pattern: str) -> int:
+        return sum(n for k, n in cells.items() if re.fullmatch(pattern, k))
+
+    carry = total("CARRY4") + 2 * total("CARRY8")
+    return SynthResult(
+        lut=total("LUT[1-6]|LUT6_2|INV"), lutram=sum(n * cells.get(k, 0) for k, n in LUTRAM.items()),
+        srl=total("SRL16E|SRLC16E|SRLC32E"), ff=total("FD[RSCP]E(_1)?"), carry=carry, dsp=total("DSP48E[12]"),
+        bram18=total("RAMB18E[12]") + 2 * total("RAMB36E[12]"), uram=total("URAM288"), cells=cells)
+
+
+def synthesize(layer: Layer, constants: Constants | None = None, *, cache: Path, family: str = "xcup",
+               timeout: float = 1800) -> SynthResult:
+    """Synthesize one instance for AMD ``family`` (xcup: UltraScale+, xc7: 7 series) and count its primitives.
+
+    Args:
+        layer: the declaration with its attributes. constants: integer constants (default: random ones).
+        cache: folder of the results, one file per content hash of everything that Yosys reads.
+    """
+    if constants is None:
+        constants = layer.random_constants(np.random.default_rng(0))
+    name = "dut"
+    files = {f.name: f.read_text() for f in dependencies(RTL / f"bv_{layer.stem}.sv")}
+    files |= {f: "\n".join(x) + "\n" for f, x in memory_files(layer, name, constants).items()}
+    files |= {f"{name}.v": wrapper(layer, name, constants), "stub.sv": STUB}
+    hdl = " ".join(sorted(f for f in files if f.endswith((".sv", ".v"))))
+    files["run.ys"] = (f"read_slang --threads 1 -D SYNTHESIS --top {name} {hdl}\n"
+                       f"synth_xilinx -family {family} -flatten -noiopad -top {name}\n"
+                       "tee -q -o stat.json stat -json\n")
+    key = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:20]
+    cached = Path(cache) / f"{layer.stem}_{key}.json"
+    if not cached.exists():
+        stat = _run_yosys(files, Path(cache) / f"{layer.stem}_{key}.log", timeout)
+        tmp = cached.with_suffix(".tmp")
+        tmp.write_text(json.dumps({"attributes": layer.model_dump(), **asdict(parse(stat))}, indent=1))
+        tmp.rename(cached)
+    data = json.loads(cached.read_text())
+    data.pop("attributes")
+    return SynthResult(**data)
+
+
+def _run_yosys(files: dict[str, str], log: Path, timeout: float) -> dict:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="synth-", dir=log.parent))       # YoWASP does not see the temporary directory
+    try:
+        for f, text in files.items():
+            (work / f).write_text(text)
+        tool = yosys()
+        r = subprocess.run([str(tool.path), "-q", "run.ys"], cwd=work, env=tool.env, capture_output=True, text=True,
+                           timeout=timeout)
+        log.write_text(r.stdout + r.stderr)
+        if r.returncode or not (work / "stat.json").exists():
+            raise SynthesisError(f"Yosys failed (exit {r.returncode}); log {log}:\n{(r.stdout + r.stderr)[-2000:]}")
+        return json.loads((work / "stat.json").read_text())
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
