@@ -6,10 +6,10 @@ types. The metadata names the configuration (with a hash), the metrics and a che
 missing, cut short, damaged, foreign or made for another configuration is refused with a sentence that says
 which.
 
-    code     stored as
-    bits     uint8, numpy.packbits of (value > 0) in C order: +1 and -1
-    int      the narrowest of int8, uint8, int16, uint16, int32, int64; value = stored * 2^exponent
-    raw      as it is
+    +-1          uint8, numpy.packbits of (value > 0) in C order
+    integers     the narrowest of int8, uint8, int16, uint16, int32, int64; value = stored * 2^exponent
+    few of them  in the metadata
+    the rest     as it is
 
 Training checkpoints (latent float weights, optimizer state) are torch files that are read with weights_only.
 """
@@ -34,6 +34,7 @@ import torch
 from bhvit.errors import UserError
 
 FORMAT, VERSION = "bhvit-weights", 1
+SMALL = 16  # tensors with fewer values are kept in the metadata
 INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64)
 RETRAIN = "train the network (`bhvit train`), or give the weights of this configuration"
 
@@ -55,8 +56,8 @@ def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: 
     """
     arrays, layout = pack(state)
     about = {"version": VERSION, "kind": kind, "config_name": _name(cfg), "config_hash": config_hash(cfg),
-             "config": _entries(cfg), "layout": layout, "checksum": _checksum(arrays), "metrics": metrics or {}}
-    text = json.dumps(about, sort_keys=True)  # one entry: safetensors writes several in any order
+             "config": _entries(cfg), "layout": layout, "checksum": _checksum(arrays, layout), "metrics": metrics or {}}
+    text = json.dumps(about, sort_keys=True, separators=(",", ":"))  # one: several come in any order
     return write_atomically(path, safetensors.numpy.save(arrays, {FORMAT: text}))
 
 
@@ -87,40 +88,52 @@ def info(path: str | Path) -> dict:
 
 
 def pack(state: dict) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
-    """Bring tensors into their smallest exact form. Returns (arrays, layout), both by name."""
+    """Bring tensors into their smallest exact form. Returns (arrays, layout), both by name.
+
+    A layout entry tells how an array differs from a plain int32 tensor: `bits` (the shape of a bit-packed tensor),
+    `raw`, `values` (the integers themselves; then there is no array), `shape`, `dtype`, `exponent`.
+    """
     arrays, layout = {}, {}
     for name, tensor in state.items():
         value = tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-        entry = {"shape": list(value.shape), "dtype": value.dtype.name}
-        if value.size and value.dtype.kind in "if" and np.all(np.abs(value) == 1) and value.size >= 8:
-            arrays[name], entry["code"] = np.packbits(value.reshape(-1) > 0), "bits"
+        stored, exponent = _as_integers(value)
+        entry = {} if value.dtype == np.int32 else {"dtype": value.dtype.name}
+        if stored is None:
+            arrays[name], entry = np.array(value, order="C"), {"raw": True}
+        elif value.size < SMALL:
+            entry["values"] = stored.reshape(-1).tolist()
+            if value.ndim != 1:
+                entry["shape"] = list(value.shape)
+        elif np.all(np.abs(value) == 1):
+            arrays[name], entry["bits"] = np.packbits(value.reshape(-1) > 0), list(value.shape)
         else:
-            stored, exponent = _as_integers(value)
-            if stored is None:
-                arrays[name], entry["code"] = np.ascontiguousarray(value), "raw"
-            else:
-                arrays[name], entry["code"], entry["exponent"] = np.ascontiguousarray(stored), "int", exponent
-        layout[name] = entry
+            arrays[name] = np.ascontiguousarray(stored)
+        if exponent and "raw" not in entry:
+            entry["exponent"] = exponent
+        if entry:
+            layout[name] = entry
     return arrays, layout
 
 
 def unpack(arrays: dict[str, np.ndarray], layout: dict[str, dict]) -> dict[str, torch.Tensor]:
     """The inverse of `pack`, as torch tensors."""
-    if set(arrays) != set(layout):
-        raise KeyError(f"tensors and layout differ: {sorted(set(arrays) ^ set(layout))[:4]}")
     state = {}
-    for name, entry in layout.items():
-        shape, dtype = tuple(entry["shape"]), np.dtype(entry["dtype"])
-        size = int(np.prod(shape, dtype=np.int64))
-        if entry["code"] == "bits":
-            value = np.unpackbits(arrays[name], count=size).astype(np.int8).reshape(shape) * 2 - 1
-        elif entry["code"] == "int":
-            value = arrays[name].reshape(shape)
-            if entry["exponent"]:
-                value = np.ldexp(value.astype(np.float64), entry["exponent"])
+    for name in sorted(arrays.keys() | layout.keys()):
+        entry = layout.get(name, {})
+        if "raw" in entry:
+            state[name] = torch.from_numpy(arrays[name].copy())
+            continue
+        if "values" in entry:
+            value = np.array(entry["values"], np.int64)
+            value = value.reshape(entry.get("shape", value.shape))
+        elif "bits" in entry:
+            size = int(np.prod(entry["bits"], dtype=np.int64))
+            value = np.unpackbits(arrays[name], count=size).astype(np.int8).reshape(entry["bits"]) * 2 - 1
         else:
-            value = arrays[name].reshape(shape)
-        state[name] = torch.from_numpy(np.array(value, dtype))
+            value = arrays[name]
+        if "exponent" in entry:
+            value = np.ldexp(value.astype(np.float64), entry["exponent"])
+        state[name] = torch.from_numpy(np.array(value, entry.get("dtype", "int32")))
     return state
 
 
@@ -171,14 +184,14 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         raise UserError("The weight file has another format version.", path,
                         f"version {metadata.get('version')}, this program reads {VERSION}", RETRAIN)
     needed = {"kind", "config_name", "config_hash", "config", "layout", "checksum", "metrics"}
-    if needed - set(metadata) or metadata["checksum"] != _checksum(arrays):
+    if needed - set(metadata) or metadata["checksum"] != _checksum(arrays, metadata["layout"]):
         raise UserError("The weight file is damaged.", path, "its checksum or metadata do not match",
                         "copy it again, or train again")
     return arrays, metadata
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    value = 0
+def _checksum(arrays: dict[str, np.ndarray], layout: dict) -> str:
+    value = zlib.crc32(json.dumps(layout, sort_keys=True).encode("utf-8"))
     for name in sorted(arrays):
         value = zlib.crc32(name.encode("utf-8"), value)
         value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), value)

@@ -50,11 +50,13 @@ def test_round_trip(tmp_path):
 
 def test_smallest_forms():
     arrays, layout = weights.pack(some_state())
-    assert arrays["binary"].nbytes == 30 and layout["binary"]["code"] == "bits"
+    assert arrays["binary"].nbytes == 30 and layout["binary"] == {"dtype": "float32", "bits": [16, 5, 3]}
     assert arrays["affine.m"].dtype == np.int16 and layout["affine.m"]["exponent"] == -8
-    assert arrays["affine.o"].dtype == np.int32 and arrays["level"].dtype == np.int8
-    assert arrays["step"] == 1 and layout["step"]["exponent"] == -3
-    assert layout["free"]["code"] == layout["minus_zero"]["code"] == "raw"
+    assert arrays["affine.o"].dtype == np.int32
+    assert layout["level"] == {"dtype": "int64", "values": [0, 1, 2, 3, 4]} and "level" not in arrays
+    assert layout["step"] == {"dtype": "float32", "shape": [], "values": [1], "exponent": -3}
+    assert layout["free"] == layout["minus_zero"] == {"raw": True}
+    assert weights.pack({"plain": torch.arange(20, dtype=torch.int32)})[1] == {}
 
 
 @pytest.mark.parametrize("exponent", [-140, -30, 0, 12])
