@@ -4,7 +4,8 @@
 //   n = sat_N_BITS(((CHANNELS*x - S) * r) >> S1)        y = sat_OUT_BITS((m[c]*n + o[c]) >> SH)
 // Streams: SIMD signed elements a beat, token-major, channel-minor, element 0 in the LSBs. Four tokens are buffered, so
 // that summing, the root of one token (two cycles a bit) and the output of another overlap:
-// max(CHANNELS/SIMD, 2*R_BITS + 2) cycles a token; latency of one CHANNELS/SIMD + 2*R_BITS + 20.
+// max(CHANNELS/SIMD, 2*R_BITS + 2) cycles a token; first out of one CHANNELS/SIMD + 2*R_BITS + 22 after
+// its first in.
 // Constants word: SIMD multipliers m (M_BITS), then SIMD offsets o (O_BITS), signed. SIMD is at most 64.
 module bv_layer_norm #(
     parameter int TOKENS   = 0,
@@ -104,31 +105,31 @@ module bv_layer_norm #(
     end
   end
 
-  // ---- output: scale by r, then by the channel's constants --------------------------------------------------------
-  logic [8:1] v_o;
-  logic [FW-1:0] fold5;
-  logic [TW-1:0] token5;
-  logic last_fold5, last_token5;
+  // ---- output: scale by r, then by the channel's constants; numbers are register stages ----------------------------
+  logic [10:1] v_o;
+  logic [FW-1:0] fold6;
+  logic [TW-1:0] token6;
+  logic last_fold6, last_token6;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
-  logic signed [SB-1:0] s0, s1, s2;
-  logic signed [R_BITS:0] r0, r1, r2, r3;
-  logic [SIMD*(M_BITS+O_BITS)-1:0] word6;
+  logic signed [SB-1:0] s0, s1, s2, s3;
+  logic signed [R_BITS:0] r0, r1, r2, r3, r4;
+  logic [SIMD*(M_BITS+O_BITS)-1:0] word7, word8;
 
   assign ce = !out0_valid || out0_ready;
   assign last_out = int'(fold_out) == CF - 1;
   assign token_out = ce && norm_valid && last_out;
-  assign last_fold5 = int'(fold5) == CF - 1;
-  assign last_token5 = int'(token5) == TOKENS - 1;
+  assign last_fold6 = int'(fold6) == CF - 1;
+  assign last_token6 = int'(token6) == TOKENS - 1;
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(ce && v_o[5] && last_fold5 && last_token5), .set);
+      .clk, .rst, .frame_done(ce && v_o[6] && last_fold6 && last_token6), .set);
   bv_rom #(.WIDTH(SIMD * (M_BITS + O_BITS)), .DEPTH(SETS * CF), .FILE(SCALE_FILE)) u_scale (
-      .clk, .en(ce), .addr(CW'(int'(set) * CF + int'(fold5))), .data(word6));
+      .clk, .en(ce), .addr(CW'(int'(set) * CF + int'(fold6))), .data(word7));
   always_ff @(posedge clk) begin
     if (rst) begin
       v_o <= '0;
       out0_valid <= 1'b0;
-      {fold_out, fold5} <= '0;
-      token5 <= '0;
+      {fold_out, fold6} <= '0;
+      token6 <= '0;
       raddr <= '0;
     end else if (ce) begin
       {out0_valid, v_o} <= {v_o, norm_valid};
@@ -136,9 +137,9 @@ module bv_layer_norm #(
         fold_out <= last_out ? '0 : FW'(fold_out + 1'b1);
         raddr <= int'(raddr) == 4 * CF - 1 ? '0 : AW'(raddr + 1'b1);
       end
-      if (v_o[5]) begin
-        fold5 <= last_fold5 ? '0 : FW'(fold5 + 1'b1);
-        if (last_fold5) token5 <= last_token5 ? '0 : TW'(token5 + 1'b1);
+      if (v_o[6]) begin
+        fold6 <= last_fold6 ? '0 : FW'(fold6 + 1'b1);
+        if (last_fold6) token6 <= last_token6 ? '0 : TW'(token6 + 1'b1);
       end
     end
     if (hand_over) begin
@@ -146,31 +147,35 @@ module bv_layer_norm #(
       r0 <= signed'({1'b0, root});
     end
     if (ce) begin
-      {s2, s1} <= {s1, s0};
-      {r3, r2, r1} <= {r2, r1, r0};
+      {s3, s2, s1} <= {s2, s1, s0};
+      {r4, r3, r2, r1} <= {r3, r2, r1, r0};
+      word8 <= word7;
     end
   end
   for (genvar i = 0; i < SIMD; i++) begin : gen_lane
-    logic signed [SB-1:0] cx2;
-    logic signed [SB:0] d3;
-    logic signed [PB-1:0] p4, p5;
-    logic signed [N_BITS-1:0] n_sat, n6;
-    logic signed [M_BITS+N_BITS-1:0] p7;
-    logic signed [O_BITS-1:0] o7;
-    logic signed [YB-1:0] y8;
+    logic signed [IN_BITS-1:0] x2;
+    logic signed [SB-1:0] cx3;
+    logic signed [SB:0] d4;
+    logic signed [PB-1:0] p5, p6;
+    logic signed [N_BITS-1:0] n_sat, n7, n8;
+    logic signed [M_BITS+N_BITS-1:0] p9;
+    logic signed [O_BITS-1:0] o9;
+    logic signed [YB-1:0] y10;
     logic signed [OUT_BITS-1:0] y_sat;
-    bv_saturate #(.IN_BITS(PB), .SHIFT(S1), .OUT_BITS(N_BITS)) u_n (.x(p5), .y(n_sat));
-    bv_saturate #(.IN_BITS(YB), .SHIFT(SH), .OUT_BITS(OUT_BITS)) u_y (.x(y8), .y(y_sat));
+    bv_saturate #(.IN_BITS(PB), .SHIFT(S1), .OUT_BITS(N_BITS)) u_n (.x(p6), .y(n_sat));
+    bv_saturate #(.IN_BITS(YB), .SHIFT(SH), .OUT_BITS(OUT_BITS)) u_y (.x(y10), .y(y_sat));
     always_ff @(posedge clk) begin
       if (ce) begin
-        cx2 <= SB'(signed'(x1[i*IN_BITS+:IN_BITS])) * SB'(CHANNELS);
-        d3 <= (SB + 1)'(cx2) - (SB + 1)'(s2);
-        p4 <= d3 * r3;
-        p5 <= p4;
-        n6 <= n_sat;
-        p7 <= signed'(word6[i*M_BITS+:M_BITS]) * n6;
-        o7 <= signed'(word6[SIMD*M_BITS+i*O_BITS+:O_BITS]);
-        y8 <= YB'(p7) + YB'(o7);
+        x2 <= signed'(x1[i*IN_BITS+:IN_BITS]);
+        cx3 <= SB'(x2) * SB'(CHANNELS);
+        d4 <= (SB + 1)'(cx3) - (SB + 1)'(s3);
+        p5 <= d4 * r4;
+        p6 <= p5;
+        n7 <= n_sat;
+        n8 <= n7;
+        p9 <= signed'(word8[i*M_BITS+:M_BITS]) * n8;
+        o9 <= signed'(word8[SIMD*M_BITS+i*O_BITS+:O_BITS]);
+        y10 <= YB'(p9) + YB'(o9);
         out0_data[i*OUT_BITS+:OUT_BITS] <= y_sat;
       end
     end

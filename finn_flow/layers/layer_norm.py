@@ -109,11 +109,13 @@ class LayerNorm(Layer):
         folds = self.channels // self.SIMD
         word = self.SIMD * (self.m_bits + self.o_bits)
         root = 2 * max(2 * self.k + 5, self.v_bits + 2 * self.r_bits + 2) + 2 * self.k + 5
-        lane = 2 * self.in_bits + self.product_bits + self.n_bits + self.o_bits + 2 * self.out_bits + 40
+        lane = 2 * self.in_bits + self.product_bits + self.n_bits + self.o_bits + 2 * self.out_bits + 30
+        scaled = self.channels & (self.channels - 1) != 0     # multiplying by C takes a multiplier
         tokens = 4 * folds * self.SIMD * self.in_bits
-        return Resources(lut=root + self.SIMD * lane + 2 * self.v_bits + 150, dsp=3 * self.SIMD + 2,
-                         bram18=-(-self.SIMD * self.in_bits // 36) * -(-4 * folds // 512),
-                         bits=tokens + self.sets * folds * word + 4 * (self.v_bits + 20))
+        bram = sum(max(-(-width // 36), -(-width * depth // 18432)) for width, depth in
+                   ((self.SIMD * self.in_bits, 4 * folds), (word, self.sets * folds)) if depth > 64)
+        return Resources(lut=root + self.SIMD * lane + 2 * self.v_bits + 270, dsp=(3 + scaled) * self.SIMD + 1 + scaled,
+                         bram18=bram, bits=tokens + self.sets * folds * word + 4 * (self.v_bits + 20))
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         m, o = (constants[n].reshape(-1, self.SIMD) for n in ("m", "o"))

@@ -108,9 +108,10 @@ class QdAttention(Layer):
         d, lp = self.head_dim, self.LP
         rows, words = self.tokens * self.heads, self.groups * self.heads
         buffers = 2 * d * (rows + 2 * lp * words)
-        bram = sum(n * -(-d // 36) * -(-2 * depth // 512) for n, depth in ((1, rows), (lp, words), (lp, words)))
+        bram = sum(n * -(-d // 36) * -(-2 * depth // 512) for n, depth in ((1, rows), (lp, words), (lp, words))
+                   if depth > 32)
         acc = d * (3 * self.tokens).bit_length()
-        lut = lp * (2.2 * d + 8 * self.e_bits) + (0.5 + lp) * acc + 300
+        lut = lp * (2.2 * d + 8 * self.e_bits) + (1.25 + lp) * acc + 300
         return Resources(lut=lut, bram18=bram, dsp=3, bits=buffers + self.sets * (
             (d + 1) * self.e_bits + self.heads * (3 * self.t_bits + 1)))
 
