@@ -1,0 +1,454 @@
+"""The build: from a build file to a stitched design, in steps that resume.
+
+A build folder (FINN's names where FINN has them):
+
+    build_config.json          the configuration; marks the folder as ours
+    build_dataflow.log         the step log
+    model/                     network.onnx with its golden tensors, and copies of the model file and the weights
+    intermediate_models/       the graph after each step, <step>.onnx
+    report/                    estimates, fifo_sizing.json, time_per_step.json, auto_folding_config.json, cosim.json
+    stitched_ip/               the design
+    sim/                       compiled simulators, kept from run to run
+    steps/                     one completion marker per step
+
+A step is complete when its marker exists, was written for the same inputs (configuration, code, outputs of the step
+before) and every file it names still has the content it had. Markers are written last and atomically, and removed
+before a step runs again: an interrupted build continues behind its last complete step and never uses half a result.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from bhvit.errors import BhvitError, CheckFailed, UserError
+
+from . import cosim as cosim_module
+from . import estimate, fifo_sizing, finn_env, folding, graph, ops
+from .config import BuildConfig, Weights
+from .sim.verilate import NO_STALLS, Stalls
+from .stitch import Design, stitch
+
+PACKAGE = Path(__file__).resolve().parent
+CODE = {"model": (PACKAGE.parent / "model",), "flow": (PACKAGE, PACKAGE.parent / "rtl")}
+#: images with which every graph is checked against PyTorch's golden tensors
+CHECK_IMAGES = 2
+
+
+@dataclass
+class Context:
+    """What a step works with."""
+
+    folder: Path
+    config: BuildConfig
+    say: Callable[[str], None]
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "model" / "network.onnx"
+
+    def golden(self) -> dict[str, np.ndarray]:
+        """Images and integer logits of the sidecar."""
+        with np.load(self.onnx.with_suffix("").with_suffix(".golden.npz")) as d:
+            return {"images": d["pixels"][:CHECK_IMAGES], "logits": d["logits"][:CHECK_IMAGES]}
+
+
+@dataclass(frozen=True)
+class Step:
+    """``run`` takes the context and the graph of the step before, and returns the graph (or None: unchanged)."""
+
+    name: str
+    run: Callable[[Context, ModelWrapper | None], ModelWrapper | None]
+    settings: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    code: str = "flow"
+    checked: bool = True
+
+
+def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
+    folder = ctx.onnx.parent
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    shutil.copyfile(ctx.config.model, folder / "model.yaml")
+    args = ["--random-weights", str(ctx.config.weights.random)]
+    if ctx.config.weights.file is not None:
+        copy = folder / ("weights" + ctx.config.weights.file.suffix)
+        shutil.copyfile(ctx.config.weights.file, copy)
+        args = ["--weights", str(copy)]
+    cmd = [sys.executable, "-m", "bhvit.cli.main", "export", str(folder / "model.yaml"), *args, "-o", str(ctx.onnx)]
+    r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for line in r.stdout.splitlines():
+        ctx.say("  " + line)
+    if r.returncode:
+        kind = CheckFailed if r.returncode == 1 else UserError
+        raise kind("The network could not be exported.", where=str(ctx.config.model),
+                   why=r.stdout.strip().splitlines()[-1] if r.stdout.strip() else f"exit code {r.returncode}")
+    return ModelWrapper(str(ctx.onnx))
+
+
+def step_lower(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    from .passes.lower import lower
+
+    assert model is not None
+    images = ctx.golden()["images"]
+    model = lower(model, images)
+    try:
+        from .passes.plan_rows import plan_rows
+    except ImportError:
+        plan_rows = None
+    return plan_rows(model, images) if plan_rows else model
+
+
+def step_specialize(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    return graph.specialize(graph.insert_duplicates(model), ctx.config.device)
+
+
+def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    assert model is not None
+    if ctx.config.folding_file is not None:
+        found = folding.read(ctx.config.folding_file, model)
+    else:
+        found = folding.choose(model, ctx.config.cycles)
+    folding.apply(model, found)
+    folding.write(ctx.report / "auto_folding_config.json", folding.current(model))
+    graph.insert_width_converters(model)
+    slowest = estimate.performance(model, ctx.config.clock_mhz)
+    ctx.say(f"  interval {slowest['max_cycles']} cycles (estimate), set by {slowest['max_cycles_node_name']}")
+    return model
+
+
+def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    assert model is not None
+    model = graph.insert_fifos(model)
+    with _scratch(ctx.folder / "fifo_sizing") as work:
+        model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t))
+    data = fifo_sizing.report(model, sizing)
+    (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
+    return model
+
+
+def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
+    assert model is not None
+    partial = ctx.folder / "stitched_ip.partial"
+    stitch(model, partial)
+    final = ctx.folder / "stitched_ip"
+    if final.exists():
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+def step_estimate(ctx: Context, model: ModelWrapper | None) -> None:
+    assert model is not None
+    estimate.write(model, ctx.report, ctx.config.device, ctx.config.clock_mhz)
+    folding.write(ctx.report / "final_hw_config.json", folding.current(model))
+
+
+ESTIMATES = tuple(f"report/{n}.json" for n in ("estimate_layer_cycles", "estimate_layer_resources",
+                                               "estimate_network_performance", "op_and_param_counts"))
+STEPS = (
+    Step("step_bhvit_export", step_export, ("model", "weights"), ("model",), code="model", checked=False),
+    Step("step_bhvit_lower", step_lower),
+    Step("step_specialize_layers", step_specialize, ("board", "part")),
+    Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file"),
+         ("report/auto_folding_config.json",)),
+    Step("step_bhvit_size_fifos", step_size_fifos, (), ("report/fifo_sizing.json",)),
+    Step("step_bhvit_stitch", step_stitch, (), ("stitched_ip",), checked=False),
+    Step("step_generate_estimate_reports", step_estimate, ("clock_mhz",), (*ESTIMATES, "report/final_hw_config.json"),
+         checked=False),
+)
+
+
+def build(config: BuildConfig, folder: Path, *, steps: tuple[Step, ...] = STEPS, echo: TextIO | None = None,
+          fresh: bool = False) -> dict[str, Any]:
+    """Run the build into ``folder`` and return the estimated performance.
+
+    Args:
+        config: see :func:`config.load_config`. echo: where the step log also goes (default: standard error).
+        fresh: run every step, even when it is complete.
+    Raises:
+        UserError: the folder belongs to something else, or another build runs in it. CheckFailed: a step's graph does
+            not compute what PyTorch computes, or the design stalls.
+    """
+    folder = Path(folder).resolve()
+    echo = echo if echo is not None else sys.stderr
+    claim(folder)
+    with _lock(folder), (folder / "build_dataflow.log").open("a") as log:
+
+        def say(text: str) -> None:
+            for f in (echo, log):
+                f.write(text + "\n")
+                f.flush()
+
+        shown = _config_dict(config)
+        _write(folder / "build_config.json", json.dumps(shown, indent=2) + "\n")
+        for d in ("report", "intermediate_models", "steps"):
+            (folder / d).mkdir(exist_ok=True)
+        finn_env.setup(folder / "finn_build")
+        if config.backend == "open":
+            say("Backend: open (Verilator simulates, Yosys synthesizes; no vendor tool is used)")
+        else:
+            say("Backend: vivado (the stitched design is simulated with Verilator; Vivado implements it)")
+        say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
+            f"output {folder}")
+        ctx = Context(folder, config, say)
+        times: dict[str, float] = {}
+        memory: dict[str, float] = {}
+        chain, model = "", None
+        for i, step in enumerate(steps):
+            key = _key(chain, step, config)
+            marker = folder / "steps" / f"{i + 1:02d}_{step.name}.json"
+            done = None if fresh else _complete(folder, marker, key)
+            if done is not None:
+                say(f"Keeping step: {step.name} [{i + 1}/{len(steps)}] (complete)")
+            else:
+                for m in (folder / "steps").glob("*.json"):
+                    if int(m.name.split("_")[0]) > i:
+                        m.unlink()
+                say(f"Running step: {step.name} [{i + 1}/{len(steps)}]")
+                done = _run_step(ctx, step, marker, key, model)
+            saved = folder / "intermediate_models" / f"{step.name}.onnx"
+            if saved.exists():
+                model = ModelWrapper(str(saved))
+            times[step.name], memory[step.name] = done["seconds"], done["peak_memory_mb"]
+            chain = done["digest"]
+            data = {**times, "total_build_time": sum(times.values())}
+            _write(ctx.report / "time_per_step.json", json.dumps(data, indent=2) + "\n")
+            _write(ctx.report / "memory_per_step.json", json.dumps(memory, indent=2) + "\n")
+        _write(ctx.report / "provenance.json", json.dumps(provenance(config), indent=2) + "\n")
+        say(f"Build complete: {folder}")
+        performance = ctx.report / "estimate_network_performance.json"
+        return json.loads(performance.read_text()) if performance.exists() else {}
+
+
+def _run_step(ctx: Context, step: Step, marker: Path, key: str, model: ModelWrapper | None) -> dict[str, Any]:
+    begun = time.monotonic()
+    _reset_peak()
+    try:
+        new = step.run(ctx, model)
+        if step.checked and new is not None:
+            _check_graph(ctx, step.name, new)
+    except BhvitError:
+        ctx.say(f"Step {step.name} failed after {time.monotonic() - begun:.1f} s")
+        raise
+    outputs = list(step.outputs)
+    if new is not None:
+        saved = ctx.folder / "intermediate_models" / f"{step.name}.onnx"
+        new.save(str(saved))
+        outputs.append(str(saved.relative_to(ctx.folder)))
+    files = _digests(ctx.folder, outputs)
+    done = {"step": step.name, "key": key, "files": files, "seconds": round(time.monotonic() - begun, 3),
+            "peak_memory_mb": round(_peak_mb(), 1),
+            "digest": hashlib.sha256(json.dumps([key, files], sort_keys=True).encode()).hexdigest()}
+    _write(marker, json.dumps(done, indent=1) + "\n")
+    ctx.say(f"  done in {done['seconds']:.1f} s, peak memory {done['peak_memory_mb']:.0f} MB")
+    return done
+
+
+def _check_graph(ctx: Context, step: str, model: ModelWrapper) -> None:
+    """Rung 3: the graph's Python execution equals PyTorch's golden logits."""
+    golden = ctx.golden()
+    y = ops.execute(model, {model.graph.input[0].name: golden["images"]})[model.graph.output[0].name]
+    want = golden["logits"].reshape(len(golden["logits"]), -1)
+    got = np.asarray(y).reshape(len(want), -1)
+    if got.shape[1] == 1 and want.shape[1] > 1:
+        want = want.argmax(axis=1)[:, None]
+    if not np.array_equal(got, want):
+        i, c = map(int, np.argwhere(got != want)[0])
+        raise CheckFailed(f"After {step} the hardware graph no longer computes what PyTorch computes.",
+                          why=f"image {i}, output {c}: expected {int(want[i, c])}, got {int(got[i, c])}",
+                          do="this is a defect of that step; the graph before it is in intermediate_models/")
+    ctx.say(f"  {len(want)} images equal PyTorch")
+
+
+# ---- resuming ----------------------------------------------------------------------------------------------------
+def claim(folder: Path) -> None:
+    """Create the folder, or accept an earlier build; refuse anything else."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError("The output is not a folder.", folder, do="name a folder that does not exist yet")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "build_config.json").exists():
+        raise UserError("The output folder holds something else.", folder,
+                        "it is not empty and was not made by `bhvit build`", "name a new folder, or empty this one")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _lock(folder: Path):
+    with (folder / ".lock").open("w") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError("Another build runs in this folder.", folder,
+                            do="wait for it, or use another folder") from None
+        yield
+
+
+@contextmanager
+def _scratch(folder: Path):
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _write(path: Path, text: str) -> None:
+    """Atomically: the file has its old content or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _digests(folder: Path, outputs: list[str]) -> dict[str, str]:
+    found = {}
+    for o in outputs:
+        p = folder / o
+        for f in sorted(x for x in p.rglob("*") if x.is_file()) if p.is_dir() else [p]:
+            found[str(f.relative_to(folder))] = hashlib.sha256(f.read_bytes()).hexdigest()
+    return found
+
+
+def _complete(folder: Path, marker: Path, key: str) -> dict[str, Any] | None:
+    try:
+        done = json.loads(marker.read_text())
+        if done["key"] == key and all(
+                hashlib.sha256((folder / f).read_bytes()).hexdigest() == d for f, d in done["files"].items()):
+            return done
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def _key(chain: str, step: Step, config: BuildConfig) -> str:
+    values: dict[str, Any] = {}
+    for s in step.settings:
+        v = getattr(config, s)
+        if isinstance(v, Weights):
+            v = _file_digest(v.file) if v.file else v.random
+        elif isinstance(v, Path):
+            v = _file_digest(v)
+        values[s] = v
+    return hashlib.sha256(json.dumps([chain, step.name, values, code_digest(step.code)]).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def code_digest(part: str) -> str:
+    """Digest of the sources that a step runs: a changed tool makes its results incomplete."""
+    h = hashlib.sha256()
+    for root in CODE[part]:
+        for f in sorted(root.rglob("*")):
+            if f.suffix in (".py", ".sv", ".cpp"):
+                h.update(f"{f.relative_to(root)}\0".encode() + f.read_bytes())
+    return h.hexdigest()
+
+
+def _reset_peak() -> None:
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    """Peak memory of this process since the last reset, or of a child process, whichever is larger."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    try:
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        own = int(line.split()[1]) / 1024
+    except (OSError, StopIteration):
+        pass
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+
+
+def _config_dict(config: BuildConfig) -> dict[str, Any]:
+    return {**config.model_dump(mode="json"), "device": config.device}
+
+
+def provenance(config: BuildConfig) -> dict[str, Any]:
+    """Versions of what made a result."""
+    found = {"backend": config.backend, "python": sys.version.split()[0], "code": code_digest("flow")[:16]}
+    for name in ("bhvit", "finn-plus", "qonnx", "verilator", "torch", "brevitas"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+# ---- a finished build ----------------------------------------------------------------------------------------------
+def load_build(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Folder and configuration of a finished build. Raises UserError when it is none, or not finished."""
+    folder = Path(folder)
+    if not (folder / "build_config.json").is_file():
+        raise UserError("This is no build folder.", folder, "build_config.json is missing",
+                        "run `bhvit build BUILD.yaml -o FOLDER` first")
+    config = json.loads((folder / "build_config.json").read_text())
+    last = folder / "steps" / f"{len(STEPS):02d}_{STEPS[-1].name}.json"
+    if not last.is_file() or not (folder / "stitched_ip" / "design.json").is_file():
+        raise UserError("The build is not finished.", folder,
+                        do="run `bhvit build` again; it continues where it stopped")
+    return folder, config
+
+
+def cosim(folder: Path, *, data: str | None = None, reference: Path | None = None, images: int | None = None,
+          stalls: int | None = None, report: Path | None = None, jobs: int | None = None,
+          quiet: bool | None = None) -> dict[str, Any]:
+    """Rung 6 of a finished build: the stitched RTL against PyTorch on real images.
+
+    Args:
+        data: data SPEC; the model side computes the logits in a process of its own. reference: or an npz with
+            `images`, `logits` and, optionally, `labels`. images: at most so many. stalls: seed of random stalls.
+        report: default report/cosim.json, with stalls report/cosim_stalls.json.
+    Returns:
+        The contents of the report (:func:`cosim.cosim`).
+    """
+    folder, config = load_build(folder)
+    if (data is None) == (reference is None):
+        raise UserError("Give either a data SPEC or a reference file.")
+    if reference is not None:
+        ref = cosim_module.Reference.load(reference).head(images)
+    else:
+        weights = next((p for p in (folder / "model").glob("weights.*")), None)
+        chosen = {"file": weights} if weights is not None else {"random": config["weights"]["random"]}
+        name = hashlib.sha256(f"{data}|{images}".encode()).hexdigest()[:12]
+        ref = cosim_module.run_reference(folder / "model" / "model.yaml", chosen, str(data), images,
+                                         folder / "report" / f"reference_{name}.npz")
+    how = Stalls(stalls, 30, 30) if stalls is not None else NO_STALLS
+    report = report or folder / "report" / ("cosim.json" if stalls is None else "cosim_stalls.json")
+    out = cosim_module.cosim(folder / "stitched_ip", folder / "sim", ref, clock_mhz=config["clock_mhz"], stalls=how,
+                             backend=config["backend"], report=report, jobs=jobs or config["jobs"], quiet=quiet)
+    if stalls is None and out["fps"]:
+        performance = [{"name": "out0", "samples": out["bit_exact_images"], "intervals": [out["interval_cycles"]],
+                        "latency_cycles": out["latency_cycles"], "throughput_fps": out["fps"],
+                        "source": "RTL simulation"}]
+        _write(folder / "report" / "rtlsim_performance.json", json.dumps(performance, indent=2) + "\n")
+    return out
+
+
+def design(folder: Path) -> Design:
+    """The stitched design of a finished build."""
+    folder, _ = load_build(folder)
+    return Design.load(folder / "stitched_ip")
+
+
+__all__ = ["STEPS", "Context", "Step", "build", "cosim", "design", "load_build"]

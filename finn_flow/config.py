@@ -1,0 +1,158 @@
+"""The build file: what to build, for which board, how fast. Unknown keys are errors; paths are relative to the file."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bhvit.errors import UserError
+
+
+class Weights(BaseModel):
+    """Exactly one of a weight file and a seed of recipe weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Path | None = None
+    random: int | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Weights:
+        if (self.file is None) == (self.random is None):
+            raise ValueError("give either `file: FILE` or `random: SEED`")
+        return self
+
+
+class BuildConfig(BaseModel):
+    """One build. Of target_fps, target_cycles and folding_file exactly one is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path = Field(description="model file (YAML)")
+    weights: Weights
+    board: str | None = Field(None, description="FINN board name, e.g. ZCU104")
+    part: str | None = Field(None, description="device; follows from the board")
+    clock_mhz: float = Field(250.0, gt=0, le=2000)
+    target_fps: float | None = Field(None, gt=0)
+    target_cycles: int | None = Field(None, gt=0, description="interval in clock cycles per frame")
+    folding_file: Path | None = Field(None, description="FINN folding JSON")
+    backend: Literal["open", "vivado"] = "open"
+    jobs: int = Field(2, ge=1, le=256, description="compiler processes at a time")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BuildConfig:
+        given = [k for k in ("target_fps", "target_cycles", "folding_file") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of target_fps, target_cycles, folding_file"
+                             + (f", not {' and '.join(given)}" if given else ""))
+        if self.board is None and self.part is None:
+            raise ValueError("give `board` or `part`")
+        return self
+
+    @property
+    def device(self) -> str:
+        """The part number."""
+        if self.part is not None:
+            return self.part
+        parts = board_parts()
+        if self.board not in parts:
+            near = difflib.get_close_matches(str(self.board), parts, n=2)
+            raise UserError(f"The board `{self.board}` is not known.",
+                            do=f"did you mean {' or '.join(near)}?" if near
+                            else f"choose one of {', '.join(parts)}, or give `part`")
+        return parts[self.board]
+
+    @property
+    def cycles(self) -> int | None:
+        """Target interval in cycles, None with a folding file."""
+        if self.target_cycles is not None:
+            return self.target_cycles
+        return None if self.target_fps is None else int(self.clock_mhz * 1e6 / self.target_fps)
+
+
+def board_parts() -> dict[str, str]:
+    """Board name -> part, as FINN knows them."""
+    from . import finn_env
+
+    finn_env.setup()
+    from finn.util.basic import part_map
+
+    return dict(part_map)
+
+
+def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> BuildConfig:
+    """Read a build file.
+
+    Args:
+        overrides: ``key=value`` texts that replace entries; dots go into sections (``weights.random=3``), the value is
+            YAML. Giving one of the three targets replaces the one in the file.
+    Raises:
+        UserError: with file, key, reason and what to write instead.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as e:
+        raise UserError("The build file cannot be read.", path, e.strerror) from e
+    except yaml.YAMLError as e:
+        raise UserError("The build file is no YAML.", path, str(e).replace("\n", " ")) from e
+    if not isinstance(data, dict):
+        raise UserError("The build file is empty or no mapping.", path, do="see configs/build for examples")
+    for text in overrides:
+        key, sep, value = text.partition("=")
+        if not sep:
+            raise UserError(f"`--set {text}` has no value.", do="write key=value, e.g. --set target_fps=1000")
+        place, names = data, key.split(".")
+        for n in names[:-1]:
+            place = place.setdefault(n, {}) if isinstance(place.get(n, {}), dict) else place
+        if key in TARGETS:
+            for t in TARGETS:
+                data.pop(t, None)
+        if names[0] == "weights" and len(names) == 2:
+            place.clear()
+        if key in ("board", "part"):
+            data.pop("part", None), data.pop("board", None)
+        try:
+            place[names[-1]] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise UserError(f"`--set {text}`: the value is no YAML.", why=str(e).replace("\n", " ")) from e
+    try:
+        cfg = BuildConfig(**data)
+    except ValidationError as e:
+        raise _user_error(path, e) from e
+    base = path.resolve().parent
+
+    def absolute(p: Path | None) -> Path | None:
+        return None if p is None else p if p.is_absolute() else (base / p).resolve()
+
+    cfg = cfg.model_copy(update={
+        "model": absolute(cfg.model), "folding_file": absolute(cfg.folding_file),
+        "weights": cfg.weights.model_copy(update={"file": absolute(cfg.weights.file)})})
+    for what, p in (("model", cfg.model), ("weights.file", cfg.weights.file), ("folding_file", cfg.folding_file)):
+        if p is not None and not p.is_file():
+            hint = "train the network first, or use `weights: {random: SEED}`" if what == "weights.file" else None
+            raise UserError(f"The file of `{what}` does not exist.", path, str(p), hint)
+    _ = cfg.device
+    return cfg
+
+
+TARGETS = ("target_fps", "target_cycles", "folding_file")
+
+
+def _user_error(path: Path, error: ValidationError) -> UserError:
+    first: dict[str, Any] = dict(error.errors()[0])
+    key = ".".join(map(str, first["loc"]))
+    where = f"{path}: {key}" if key else str(path)
+    if first["type"] == "extra_forbidden":
+        legal = list(Weights.model_fields if key.startswith("weights.") else BuildConfig.model_fields)
+        near = difflib.get_close_matches(str(first["loc"][-1]), legal, n=1)
+        return UserError(f"The build file has the unknown key `{key}`.", path,
+                         do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")
+    if first["type"] == "missing":
+        return UserError(f"The build file lacks `{key}`.", path)
+    message = str(first.get("ctx", {}).get("error") or first["msg"])
+    return UserError("The build file cannot be used.", where, message)
