@@ -64,8 +64,8 @@ class ModelConfig(BaseModel):
         """Raises ConfigError with the reason when the network cannot become hardware."""
         if self.attention == "gsb":
             raise ConfigError(
-                f"{self.name}: attention: gsb cannot be deployed: its levels compare with fractions of the row maximum and "
-                "carry two independent scales, for which no hardware layer exists; use attention: qd")
+                f"{self.name}: attention: gsb cannot be deployed: its levels compare with fractions of the row maximum "
+                "and carry two independent scales, for which no hardware layer exists; use attention: qd")
 
 
 def _contradictions(c: ModelConfig) -> list[str]:
@@ -78,37 +78,39 @@ def _contradictions(c: ModelConfig) -> list[str]:
 
     step = c.stem_patch * 8
     need(c.image_size % step == 0,
-         f"image_size: {c.image_size} is not a multiple of 8 * stem_patch = {step}, but three down-samplings halve the map; "
-         f"use {max(step, c.image_size // step * step)} or {(c.image_size // step + 1) * step}")
+         f"image_size: {c.image_size} is not a multiple of 8 * stem_patch = {step}, but three down-samplings halve the "
+         f"map; use {max(step, c.image_size // step * step)} or {(c.image_size // step + 1) * step}")
     for i, d in enumerate(c.depths):
         need(d >= 1, f"depths[{i}]: {d}, but every stage needs at least one block; use 1 or more")
     for i, (w, r) in enumerate(zip(c.widths, c.mlp_ratios)):
         need(4 <= w <= 4096, f"widths[{i}]: {w} is outside 4..4096")
-        need(w % 4 == 0, f"widths[{i}]: {w} is not a multiple of 4, but the channel-roll branches move four equal channel "
-                         f"quarters; use {w // 4 * 4 or 4} or {(w // 4 + 1) * 4}")
+        need(w % 4 == 0, f"widths[{i}]: {w} is not a multiple of 4, but the channel-roll branches move four equal "
+                         f"channel quarters; use {w // 4 * 4 or 4} or {(w // 4 + 1) * 4}")
         need(1 <= r <= 16, f"mlp_ratios[{i}]: {r} is outside 1..16")
     for i in (0, 1):
         w = c.widths[i]
-        need(w % c.groups == 0, f"widths[{i}]: {w} is not divisible by groups = {c.groups} of the dilated convolutions; "
-                                "change either")
+        need(w % c.groups == 0, f"widths[{i}]: {w} is not divisible by groups = {c.groups} of the dilated "
+                                "convolutions; change either")
         h, wa = c.heads[i], c.widths[i + 2]
         need(h >= 1 and wa % max(h, 1) == 0,
              f"heads[{i}]: {h} does not divide widths[{i + 2}] = {wa}; every head needs the same number of channels")
         need(all(d >= 1 for d in c.dilations), f"dilations: {c.dilations} must be positive")
         side = c.maps[i + 2]
         need(side >= c.window and side % c.window == 0,
-             f"window: {c.window} does not divide the stage {i + 3} map of {side} x {side} (image_size {c.image_size} / "
-             f"stem_patch {c.stem_patch} / {4 << i}); windows must tile the map: change window, image_size or stem_patch")
+             f"window: {c.window} does not divide the stage {i + 3} map of {side} x {side} "
+             f"(image_size {c.image_size} / stem_patch {c.stem_patch} / {4 << i}); windows must tile the map: change "
+             "window, image_size or stem_patch")
     need(2 * c.pool_padding < c.window,
-         f"pool_padding: {c.pool_padding} with window {c.window}: 2 * pool_padding must be smaller than window, or pooling "
-         f"yields more merge tokens than there are windows; use at most {(c.window - 1) // 2}")
+         f"pool_padding: {c.pool_padding} with window {c.window}: 2 * pool_padding must be smaller than window, or "
+         f"pooling yields more merge tokens than there are windows; use at most {(c.window - 1) // 2}")
     for key in ("mean", "std"):
         n = len(getattr(c, key))
-        need(n in (1, c.image_channels), f"{key}: {n} values for {c.image_channels} image channels; give one or one each")
+        need(n in (1, c.image_channels),
+             f"{key}: {n} values for {c.image_channels} image channels; give one or one each")
     need(all(s > 0 for s in c.std), f"std: {c.std} must be positive")
     need(not c.msgdc_residual,
-         "msgdc_residual: true (the paper's equation 7) is not supported: the released networks add no residual inside the "
-         "branches, and the branch hardware has no residual port; use false")
+         "msgdc_residual: true (the paper's equation 7) is not supported: the released networks add no residual inside "
+         "the branches, and the branch hardware has no residual port; use false")
     return out
 
 

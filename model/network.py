@@ -80,8 +80,8 @@ class BHViT(nn.Module):
     """One network, two phases.
 
     Float phase (`frozen` is False): parameters `vit.*`, `classifier.*` with the released names.
-    Deployed phase (after `freeze` or `from_deployed`): parameters `hw.*`; in eval mode the forward pass is, bit for bit,
-    what the hardware computes (CPU, float32). Both stay trainable.
+    Deployed phase (after `freeze` or `from_deployed`): parameters `hw.*`; in eval mode the forward pass is, bit for
+    bit, what the hardware computes (CPU, float32). Both stay trainable.
 
     Input of both: (B, S, S, Cin) float tensor holding uint8 values 0..255. Output: logits (B, classes).
     """
@@ -129,7 +129,8 @@ class BHViT(nn.Module):
         Returns: self, in eval mode. Raises: ConfigError (not deployable), RangeError (2**24), RuntimeError (frozen).
         """
         if self.frozen:
-            raise RuntimeError("the network is frozen already; build a new BHViT(config) and load float weights into it")
+            raise RuntimeError("the network is frozen already; build a new BHViT(config) and load float "
+                               "weights into it")
         self.config.deployable()
         side, ch = self.config.image_size, self.config.image_channels
         if tuple(images.shape[1:]) != (side, side, ch) or len(images) == 0:

@@ -115,8 +115,8 @@ def require_exact(layer: str, what: str, bound: float) -> None:
 def check_ranges(model: torch.nn.Module) -> dict[str, float]:
     """Worst-case interval analysis of a frozen network, from its actual constants.
 
-    Every deployed layer bounds each of its sums and products, term by term in the order of execution, with its inputs at
-    the extremes of their formats.
+    Every deployed layer bounds each of its sums and products, term by term in the order of execution, with its inputs
+    at the extremes of their formats.
 
     Args: model: a frozen `BHViT` (or any module tree of deployed layers).
     Returns: {layer name: largest worst-case magnitude in LSBs}.

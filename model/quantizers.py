@@ -108,7 +108,7 @@ class _Constants(nn.Module):
 
 
 class RSign(_Constants):
-    """Brevitas tensor quantizer: x (any shape) -> +-1. The learned move is added by the caller (spec: sgn(x + move))."""
+    """Brevitas tensor quantizer: x (any shape) -> +-1. The caller adds the learned move (spec: sgn(x + move))."""
 
     def __init__(self) -> None:
         super().__init__(1.0, 1)

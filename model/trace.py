@@ -18,9 +18,8 @@ def quantizers(hw: nn.Module) -> dict[str, nn.Module]:
     constants = {f"{n}.q" for n, m in hw.named_modules() if isinstance(m, FixedConst)}
     found: dict[str, nn.Module] = {}
     for name, module in hw.named_modules():
-        if isinstance(module, FixedQuant) and name not in constants:
-            found[name] = module
-        elif isinstance(module, qnn.QuantIdentity) and name.rpartition(".")[2] == "sign":
+        fixed = isinstance(module, FixedQuant) and name not in constants
+        if fixed or (isinstance(module, qnn.QuantIdentity) and name.rpartition(".")[2] == "sign"):
             found[name] = module
     return found
 

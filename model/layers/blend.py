@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from bhvit.model.layers.fixed import Fixed
-from bhvit.model.numerics import Widths, exponent_for_max, exponent_mse
+from bhvit.model.numerics import EXACT_LIMIT, Widths, exponent_for_max, exponent_mse
 from bhvit.model.quantizers import FixedConst, FixedQuant
 
 
@@ -31,8 +33,10 @@ class Blend(nn.Module):
         self.inputs.copy_(torch.tensor([a.e, a.bound, b.bound]))
         e = [exponent_for_max(float(c.abs().max()) or 1.0, self.ca.q.bits) for c in (ca, cb)]
         e[0] = max(e)
-        if e_y is not None and a.e + e[1] > e_y:
-            e[1] = e_y - a.e
+        # a small cb must not put a * ca above 2**24 of its LSBs
+        top = float(ca.abs().max()) * a.bound + 1e-30
+        e[1] = max(e[1], math.ceil(math.log2(top / (0.5 * EXACT_LIMIT))))
+        e[1] = min(e[1], e[0], 0 if e_y is None else e_y - a.e)
         self.ca.set(ca, e[0])
         self.cb.set(cb, e[1])
         e_p = a.e + e[1]

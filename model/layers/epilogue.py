@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,8 @@ class Epilogue(nn.Module):
     act = False: y = Quant(acc * m + o [+ res1 [* r]])
 
     RPReLU's move1 is folded into o, move2 and a following LayerScale into p, n, o2. Half an LSB of the quantizer that
-    follows is part of o and o2, so FLOOR rounds to nearest. `ratio` = number of terms in a pooled residual: r = 1/ratio.
+    follows is part of o and o2, so FLOOR rounds to nearest. `ratio` = number of terms in a pooled residual: r
+    = 1/ratio.
     """
 
     def __init__(self, channels: int, bits: Widths, out_bits: int, *, act: bool, res1: bool = False,
@@ -86,6 +89,9 @@ class Epilogue(nn.Module):
         top = float(torch.cat([p.abs(), n.abs()]).max())
         e_s = exponent_for_max(top, self.p.q.bits) if top else 1 - self.p.q.bits
         if res2 is not None:
+            # small slopes must not put the residual above 2**24 of their LSBs
+            room = 0.5 * EXACT_LIMIT / (res2.bound + float(o2.abs().max()) * 2.0**-res2.e + 1)
+            e_s = max(e_s, res2.e - self.z.exponent - math.floor(math.log2(room)))
             e_s = min(e_s, res2.e - self.z.exponent)
         self.p.set(p, e_s)
         self.n.set(n, e_s)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from bhvit.model.layers.fixed import Fixed, vec
 from bhvit.model.layers.shapes import TAPS, shifted
-from bhvit.model.numerics import Widths, exponent_for_max, exponent_mse
+from bhvit.model.numerics import EXACT_LIMIT, Widths, exponent_for_max, exponent_mse
 from bhvit.model.quantizers import FixedConst, FixedQuant
 
 BRANCHES = ("h3", "w3", "ch3", "h5", "w5", "ch5")
@@ -55,6 +57,9 @@ class Shift(nn.Module):
         offset = sum(vec(scales[b].move) for b in BRANCHES)
         top = float(coef.abs().max())
         e_c = exponent_for_max(top, self.coef[0].q.bits) if top else 1 - self.coef[0].q.bits
+        # small coefficients must not put Y above 2**24 of their LSBs
+        room = 0.5 * EXACT_LIMIT / (y.bound + float(offset.abs().max()) * 2.0**-y.e + 1)
+        e_c = max(e_c, y.e - u.e - math.floor(math.log2(room)))
         e_c = min(e_c, y.e - u.e)
         for const, row in zip(self.coef, coef):
             const.set(row, e_c)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.model.layers.fixed import Fixed
-from bhvit.model.numerics import Widths, exponent_for_max
+from bhvit.model.numerics import EXACT_LIMIT, Widths, exponent_for_max
 from bhvit.model.quantizers import FixedConst, sign_act
 
 
@@ -35,7 +35,10 @@ class Threshold(nn.Module):
         e, largest = x.e, torch.full_like(o, float(x.bound))
         if self.scaled:
             top = float(m.abs().max())
-            self.m.set(m, exponent_for_max(top, self.m.q.bits) if top else 1 - self.m.q.bits)
+            e_m = exponent_for_max(top, self.m.q.bits) if top else 1 - self.m.q.bits
+            while top * 2.0**-e_m * x.bound > 0.4 * EXACT_LIMIT:
+                e_m += 1
+            self.m.set(m, e_m)
             e += self.m.exponent
             largest = largest * self.m.integers().double().abs()
         ints = torch.floor(o * 2.0**-e).clamp(-largest - 1, largest + 1)
