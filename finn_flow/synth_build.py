@@ -1,0 +1,72 @@
+"""Yosys resources of a whole build: every distinct layer instance synthesized once, totals over all instances.
+
+Evidence level: Yosys. It is synthesis of the kernels out of context, not place and route; Yosys does not pair small
+functions in one LUT6_2, so its LUT count is an upper bound for logic.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from qonnx.core.modelwrapper import ModelWrapper
+
+from . import ops
+from .layers.base import Constants, Layer
+from .synth import SynthResult, synthesize
+
+KEYS = {"LUT": "lut", "LUTRAM": "lutram", "SRL": "srl", "FF": "ff", "CARRY4": "carry", "DSP": "dsp",
+        "BRAM_18K": "bram18", "URAM": "uram"}
+
+
+def instance_key(layer: Layer, constants: Constants) -> str:
+    """Digest of what determines an instance's netlist: attributes and constants."""
+    h = hashlib.sha256(json.dumps([layer.stem, layer.model_dump()], sort_keys=True).encode())
+    for k in sorted(constants):
+        h.update(k.encode() + constants[k].tobytes())
+    return h.hexdigest()
+
+
+def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, int, str], None] | None = None,
+                     stems: set[str] | None = None) -> dict[str, Any]:
+    """Synthesize the instances of ``stitched_ip/graph.onnx`` and write ``report/synth.json``.
+
+    Args:
+        folder: a finished build. jobs: Yosys processes at a time. progress: called with (done, all, name).
+        stems: only these kinds of layers (the total is then partial and says so).
+    Returns:
+        {"layers": {node: counts}, "total": counts, "distinct_instances", "source": "Yosys", "note"}.
+    """
+    model = ModelWrapper(str(folder / "stitched_ip" / "graph.onnx"))
+    nodes: dict[str, str] = {}
+    work: dict[str, tuple[Layer, Constants]] = {}
+    for n in model.graph.node:
+        layer, constants = ops.layer_of(n, model)
+        if stems is not None and layer.stem not in stems:
+            continue
+        key = instance_key(layer, constants)
+        nodes[n.name] = key
+        work.setdefault(key, (layer, constants))
+    done: dict[str, SynthResult] = {}
+
+    def one(key: str) -> None:
+        layer, constants = work[key]
+        done[key] = synthesize(layer, constants, cache=folder / "synth")
+        if progress:
+            progress(len(done), len(work), layer.stem)
+
+    # the slowest first, so that no processor idles at the end
+    order = sorted(work, key=lambda k: -work[k][0].resources().lut)
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, order))
+    layers = {name: {k: getattr(done[key], v) for k, v in KEYS.items()} for name, key in nodes.items()}
+    total = {k: sum(v[k] for v in layers.values()) for k in KEYS}
+    out = {"layers": layers, "total": total, "distinct_instances": len(work), "instances": len(nodes),
+           "source": "Yosys", "complete": stems is None,
+           "note": "synth_xilinx -family xcup, kernel by kernel, not placed and routed"}
+    (folder / "report" / "synth.json").write_text(json.dumps(out, indent=2) + "\n")
+    return out
