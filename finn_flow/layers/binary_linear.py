@@ -26,7 +26,7 @@ class BinaryLinear(LinearLayer):
         return sqrt(self.in_channels)
 
     def resources(self) -> Resources:
-        return self.linear_resources(1.8, 0)
+        return self.linear_resources(1.08, 0)
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..streams import Stream, s
 from .base import Const, Constants, FoldingError, Layer, Memory, Resources, floor_shift, saturate
+from .cost import rom
 
 
 class EpilogueLayer(Layer):
@@ -76,10 +77,10 @@ class EpilogueLayer(Layer):
     def epilogue_resources(self, lanes: int, pe: int, words: int) -> Resources:
         """Estimate for ``lanes`` requantizers and their parameter memory of ``words`` words of ``pe`` channels."""
         width = pe * (self.m_bits + self.o_bits + (2 * self.slope_bits + self.o2_bits if self.act else 0))
-        lut = lanes * (85 if self.act else 45)
-        small = words <= 64
-        return Resources(lut=lut + (width * max(1.0, words / 64) if small else 0), dsp=lanes * (2 if self.act else 1),
-                         bram18=0 if small else -(-width // 36) * -(-words // 512), bits=width * words)
+        lut, bram = rom(width, words)
+        lut += lanes * ((75 if self.act else 25) + 12 * (self.res1 + self.res2))
+        multipliers = 1 + self.act + (self.res1 and self.rm.bit_count() > 1)
+        return Resources(lut=lut, dsp=lanes * multipliers, bram18=bram, bits=width * words)
 
     def random_epilogue(self, rng: np.random.Generator, channels: int, acc_std: float) -> Constants:
         """Random constants for accumulators of standard deviation ``acc_std``: diverse outputs that clip at times."""

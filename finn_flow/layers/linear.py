@@ -9,6 +9,7 @@ import numpy as np
 
 from ..streams import DType, Stream, s
 from .base import Const, Constants, Memory, Resources
+from .cost import rom
 from .epilogue import EpilogueLayer
 
 
@@ -82,12 +83,15 @@ class LinearLayer(EpilogueLayer):
 
     def linear_resources(self, mac_lut: float, mac_dsp: int) -> Resources:
         """Estimate with the given cost of one multiplication and its share of the adder tree."""
-        macs = self.PE * self.SIMD * self.TP
         lanes = self.PE * self.TP
+        macs = lanes * self.SIMD
         e = self.epilogue_resources(lanes, self.PE, self.sets * self.out_channels // self.PE)
         width, depth = self.PE * self.SIMD * self.weight_type().bits, self.weight_words
-        lut = macs * mac_lut + lanes * 12 + self.inputs()[0].width * max(1, self.in_channels // self.SIMD / 32) + 120
-        in_lut = depth <= 64
-        return Resources(lut=e.lut + lut + (width * depth / 64 if in_lut else 0), dsp=e.dsp + macs * mac_dsp,
-                         bram18=e.bram18 + (0 if in_lut else -(-width // 36) * -(-depth // 512)),
-                         bits=e.bits + width * depth + 2 * self.in_channels * self.TP * self.in_type().bits)
+        lut, bram = rom(width, depth)
+        x = self.inputs()[0]
+        buffer = x.width * max(1, self.in_channels // self.SIMD / 32)
+        product = 0 if x.dtype.bipolar else x.dtype.bits + self.weight_type().bits
+        acc = lanes * (self.in_channels.bit_length() + 1 + product)
+        return Resources(lut=e.lut + lut + macs * mac_lut + acc + buffer + 150, dsp=e.dsp + macs * mac_dsp,
+                         bram18=e.bram18 + bram,
+                         bits=e.bits + width * depth + 2 * self.in_channels * self.TP * x.dtype.bits)

@@ -1,0 +1,13 @@
+"""Resource formulas shared by the declarations, fitted to Yosys results (evidence level: estimate)."""
+
+from __future__ import annotations
+
+#: RAMB18 aspect ratios: depth, width
+RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+
+
+def rom(width: int, depth: int) -> tuple[float, int]:
+    """LUTs and 18-kbit block RAMs of a constant memory: look-up tables up to 128 words, block RAM beyond."""
+    if depth <= 128:
+        return width * (0.5 if depth <= 8 else max(1.0, depth / 64)), 0
+    return 0.0, min(-(-width // w) * -(-depth // d) for d, w in RAMB18)
