@@ -147,8 +147,8 @@ module bv_shift #(
         row <= last_row ? '0 : HW'(row + 1'b1);
         base <= last_row ? base : bank_add(base, 1);  // a frame ends with five rows
         if (last_row || base == 3'd4) base_slot <= !base_slot;
-        ybase <= y_row(ybase, last_row ? 5 : 1);
-        yword <= y_row(ybase, last_row ? 5 : 1);
+        ybase <= last_row ? y_row(ybase, 5) : y_row(ybase, 1);
+        yword <= last_row ? y_row(ybase, 5) : y_row(ybase, 1);
       end
     end
   end

@@ -141,7 +141,7 @@ class BinaryConv(EpilogueLayer):
         window = self.in_channels * (2 * max(self.dilations) + 1 + sum(4 * k + 2 for k in self.dilations))
         ring = self._ring * self.width * self.in_channels
         small = fold <= 64
-        lut = 250 + ep.lut + 0.95 * macs + window / 8 + (weights * max(1.0, fold / 64) / 2 if small else 0)
+        lut = 250 + ep.lut + 2.0 * macs + window / 8 + (weights * max(1.0, fold / 64) / 2 if small else 0)
         bram = ep.bram18 + -(-self.in_channels // 36) * -(-self._ring * self.width // 512)
         bram += 0 if small else -(-weights // 36) * -(-fold // 512)
         return Resources(lut=lut, bram18=bram, dsp=ep.dsp, bits=ep.bits + ring + weights * fold)

@@ -78,10 +78,13 @@ class Shift(Layer):
     def resources(self) -> Resources:
         words = self.width * self._fold
         word = self.SIMD * (len(TAPS) * self.coef_bits + self.o_bits)
-        banks = 5 * -(-2 * words * self.SIMD * self.u_bits // 18432)
-        bits = words * self.SIMD * (10 * self.u_bits + 8 * self.y_bits) + self.sets * self._fold * word
-        bram = banks + -(-8 * words * self.SIMD * self.y_bits // 18432) + -(-word // 36) * (self.sets * self._fold > 64)
-        return Resources(lut=150 + 160 * self.SIMD, bram18=bram, dsp=len(TAPS) * self.SIMD, bits=bits)
+        rom = self.sets * self._fold * word
+        in_lut = self.sets * self._fold <= 256
+        bits = words * self.SIMD * (10 * self.u_bits + 8 * self.y_bits) + rom
+        bram = 5 * -(-2 * words * self.SIMD * self.u_bits // 18432) + -(-8 * words * self.SIMD * self.y_bits // 18432)
+        bram += 0 if in_lut else -(-word // 36) * -(-self.sets * self._fold // 512)
+        lut = 700 + 270 * self.SIMD + (0.03 * rom if in_lut else 0)
+        return Resources(lut=lut, bram18=bram, dsp=len(TAPS) * self.SIMD, bits=bits)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         shape = (self.sets, len(TAPS), self._fold, self.SIMD)

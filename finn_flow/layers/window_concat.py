@@ -96,8 +96,11 @@ class WindowConcat(Layer):
         frame = 2 * self.height * self.width * self.channels * self.bits
         cells = 4 * self.windows * self.channels * (self._sum_bits + self.bits)
         word, depth = self.SIMD * (2 * self.coef_bits + self.o_bits), self.sets * self._fold
-        bram = -(-frame // 18432) + (-(-cells // 18432) if cells > 8192 else 0) + (-(-word // 36) if depth > 64 else 0)
-        return Resources(lut=200 + 120 * self.SIMD, bram18=bram, dsp=2 * self.SIMD, bits=frame + cells + word * depth)
+        in_lut = depth <= 256
+        bram = -(-frame // 18432) + (-(-cells // 18432) if cells > 8192 else 0)
+        bram += 0 if in_lut else -(-word // 36) * -(-depth // 512)
+        lut = 600 + 120 * self.SIMD + (0.03 * word * depth if in_lut else 0)
+        return Resources(lut=lut, bram18=bram, dsp=2 * self.SIMD, bits=frame + cells + word * depth)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         ca, cb, o = (constants[n].reshape(-1, self.SIMD) for n in ("ca", "cb", "o"))
