@@ -6,7 +6,7 @@ from math import sqrt
 from typing import Any, ClassVar
 
 from ..streams import BIPOLAR, DType
-from .base import Resources
+from .base import FoldingError, Resources
 from .linear import LinearLayer
 
 
@@ -15,6 +15,12 @@ class BinaryLinear(LinearLayer):
 
     stem: ClassVar[str] = "binary_linear"
     sources: ClassVar[tuple[str, ...]] = (*LinearLayer.sources, "bv_xnor_popcount")
+
+    def check(self) -> None:
+        super().check()
+        if self.SIMD > 512:
+            raise FoldingError(f"binary_linear: SIMD={self.SIMD} is more than 512 inputs for one popcount. "
+                               "Choose a smaller divisor of in_channels and a larger PE.")
 
     def in_type(self) -> DType:
         return BIPOLAR
