@@ -117,13 +117,17 @@ class Lowering:
         except ValueError as e:
             raise LoweringError(f"{where}: {e}") from None
         self._check(node, layer, constants, inputs, outputs, e_in, e_out, where)
+        if self.ref:
+            self.ref.update({new: self.ref[t] for t, new in zip(outputs, real_out)})
+        for t, st in zip(real_out, layer.outputs()):
+            self.g.note_shape(t, [1, *st.dims])
         self.g.insert([*nodes, node, *after], [t for t in outputs if t in self.g.producer])
         return list(outputs)
 
     def _reshape(self, source: str, target: str, shape: list[int], nodes: list) -> str:
         s = f"{target}_shape"
-        self.model.set_initializer(s, np.asarray(shape, np.int64))
-        self.model.set_tensor_shape(target, shape)
+        self.g.add_initializer(s, np.asarray(shape, np.int64))
+        self.g.set_shape(target, shape)
         nodes.append(helper.make_node("Reshape", [source, s], [target], name=f"{target}_reshape"))
         return target
 

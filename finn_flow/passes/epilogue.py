@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,18 @@ def prelu(g: Graph, tensor: str) -> tuple[str, Fixed, Fixed] | None:
         if cond and cond[0] == z and a is not None and b is not None:
             return (z, a, b) if cond[1] else (z, b, a)
     return None
+
+
+def final_quants(low: Lowering) -> Iterator[NodeProto]:
+    """Activation quantizers that still exist and end an epilogue (the z of an RPReLU does not)."""
+    g = low.g
+    for node in g.nodes("Quant"):
+        out = node.output[0]
+        if g.producer.get(out) is not node or not g.is_activation_quant(node):
+            continue
+        muls = [n for n in g.consumers(out) if n.op_type in ("Mul", "PRelu")]
+        if not any((a := prelu(g, n.output[0])) is not None and a[0] == out for n in muls):
+            yield node
 
 
 def parse(low: Lowering, node: NodeProto) -> Epilogue:

@@ -14,8 +14,9 @@ import logging
 from collections.abc import Callable
 
 import numpy as np
+from onnx import NodeProto, shape_inference
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.transformation.infer_shapes import InferShapes
+from qonnx.custom_op.registry import getCustomOp
 
 from .. import ops
 from ..streams import DType, u
@@ -32,13 +33,13 @@ from .lower_shift import lower_shift
 from .lower_threshold import lower_threshold
 from .lower_window import lower_window_concat, lower_window_merge
 from .match import Graph, LoweringError
-from .reference import reference
+from .reference import plain_onnx, reference
 
 log = logging.getLogger(__name__)
 
 PASSES: list[Callable[[Lowering], int]] = [
-    lower_threshold, lower_patchify, lower_sums, lower_tile, lower_lookup, lower_layer_norm, lower_attention, lower_conv,
-    lower_shift, lower_window_concat, lower_window_merge, lower_linear, lower_affine,
+    lower_threshold, lower_patchify, lower_sums, lower_tile, lower_lookup, lower_window_concat, lower_layer_norm,
+    lower_attention, lower_conv, lower_shift, lower_window_merge, lower_linear, lower_affine,
 ]
 """In this order: layers that only move or add data first, since the others take their results as residuals."""
 
@@ -82,11 +83,16 @@ def lower(model: ModelWrapper, check_images: np.ndarray | None = None, *, input_
 
 def prepare(model: ModelWrapper) -> ModelWrapper:
     """A copy of batch 1 with all shapes known and constants that need no evaluation in place."""
-    model = ModelWrapper(copy.deepcopy(model.model))
+    model = ModelWrapper(copy.deepcopy(model.model), fix_missing_initializer_valueinfo=False)
     names = {i.name for i in model.graph.initializer}
-    inputs = [i for i in model.graph.input if i.name not in names]
+    read = {t for n in model.graph.node for t in n.input}
+    inputs = [i for i in model.graph.input if i.name not in names and i.name in read]
     if len(inputs) != 1:
         raise LoweringError(f"the graph has {len(inputs)} inputs, expected the images only")
+    kept = inputs[0].SerializeToString()
+    del model.graph.input[:]
+    model.graph.input.add().ParseFromString(kept)
+    inputs = list(model.graph.input)
     dims = inputs[0].type.tensor_type.shape.dim
     if any(not d.dim_value for d in dims[1:]):
         raise LoweringError(f"input {inputs[0].name}: only the batch may be dynamic")
@@ -96,23 +102,32 @@ def prepare(model: ModelWrapper) -> ModelWrapper:
         del model.graph.value_info[:]
         for o in model.graph.output:
             o.type.tensor_type.ClearField("shape")
-    return fix_outputs(model.transform(InferShapes()))
-
-
-def fix_outputs(model: ModelWrapper) -> ModelWrapper:
-    """Every tensor must have a complete shape; says which has none."""
-    g = Graph(model)
-    for n in g.nodes():
-        for t in n.output:
-            if g.const(t) is None and (t not in g._shapes or not all(g.shape(t))):
-                raise LoweringError(f"tensor {t} of {n.name} ({n.op_type}) has no static shape after shape inference")
+    if shapeless(model):
+        infer_shapes(model)
+    for n, t in shapeless(model):
+        raise LoweringError(f"tensor {t} of {n.name} ({n.op_type}) has no static shape after shape inference")
     return model
+
+
+def shapeless(model: ModelWrapper) -> list[tuple[NodeProto, str]]:
+    """Tensors without a complete static shape, with their producers."""
+    g = Graph(model)
+    return [(n, t) for n in g.nodes() for t in n.output if t and not g.has_shape(t) and g.const(t) is None]
+
+
+def infer_shapes(model: ModelWrapper) -> None:
+    """ONNX shape inference with quantizers written out (qonnx's InferShapes takes minutes on graphs of this size)."""
+    inferred = shape_inference.infer_shapes(plain_onnx(model, Graph(model).outputs), data_prop=True)
+    known = {t for n in model.graph.node for t in n.output} - set(Graph(model).outputs)
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(v for v in inferred.graph.value_info if v.name in known)
+    shapes = {v.name: v for v in inferred.graph.output}
+    for o in model.graph.output:
+        o.CopyFrom(shapes[o.name])
 
 
 def output_exponents(model: ModelWrapper) -> dict[str, int]:
     """Exponent of every graph output in the value domain."""
-    from qonnx.custom_op.registry import getCustomOp
-
     g = Graph(model)
     out = {}
     for t in g.outputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .context import Lowering, term_list
-from .epilogue import Epilogue, align, parse
+from .epilogue import Epilogue, align, final_quants, parse
 from .fixed import bits_for, trailing_zeros
 from .forms import Term
 from .match import LoweringError
@@ -14,10 +14,8 @@ from .match import LoweringError
 def lower_affine(low: Lowering) -> int:
     """Quant of m*x + o [+ residual(s)]."""
     g, done = low.g, 0
-    for node in g.nodes("Quant"):
+    for node in final_quants(low):
         out = node.output[0]
-        if out not in g.producer or not g.is_activation_quant(node):
-            continue
         epi = parse(low, node)
         terms = epi.first.terms
         if not terms or any(low.type_of(t.root) is None or t.index is not None for t in terms):

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto
 
 from .context import Lowering
-from .epilogue import Epilogue, align, parse, split
+from .epilogue import Epilogue, align, final_quants, parse, split
 from .forms import ONE, Term
 from .match import Graph, LoweringError, attr, label
 
@@ -99,8 +99,8 @@ def add_tree(g: Graph, tensors: set[str]) -> str | None:
 def lower_conv(low: Lowering) -> int:
     """Groups the branches by their input; the exact sum of a group is the output of the layer."""
     g, groups = low.g, {}
-    for node in g.nodes("Quant"):
-        if g.is_activation_quant(node) and (b := branch(low, node)) is not None:
+    for node in final_quants(low):
+        if (b := branch(low, node)) is not None:
             groups.setdefault(b.source, []).append(b)
     for source, found in groups.items():
         outs = {b.epi.node.output[0] for b in found}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .context import Lowering
-from .epilogue import align, parse, product, split
+from .epilogue import align, final_quants, parse, product, split
 from .fixed import bits_for
 from .forms import Term
 from .match import LoweringError
@@ -12,10 +12,8 @@ from .match import LoweringError
 def lower_linear(low: Lowering) -> int:
     """Quant behind a MatMul with constant weights; the weights and the input decide the kind."""
     g, done = low.g, 0
-    for node in g.nodes("Quant"):
+    for node in final_quants(low):
         out = node.output[0]
-        if out not in g.producer or not g.is_activation_quant(node):
-            continue
         epi = parse(low, node)
         found = split(epi, lambda t: product(g, t.root) is not None)
         if found is None:

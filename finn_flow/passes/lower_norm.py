@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto
 
 from .context import Lowering
-from .epilogue import Epilogue, align, parse
+from .epilogue import Epilogue, align, final_quants, parse
 from .lower_attention import times_const
 from .match import Graph, LoweringError, Quantizer, label, pairs
 
@@ -16,9 +16,7 @@ from .match import Graph, LoweringError, Quantizer, label, pairs
 def lower_layer_norm(low: Lowering) -> int:
     """Quant(Quant(floor((C*x - S) * r / 2**s1)) * m + o)."""
     g, done = low.g, 0
-    for node in g.nodes("Quant"):
-        if node.output[0] not in g.producer or not g.is_activation_quant(node):
-            continue
+    for node in final_quants(low):
         epi = parse(low, node)
         t = epi.first.terms[0] if len(epi.first.terms) == 1 else None
         n = g.producer.get(t.root) if t is not None else None

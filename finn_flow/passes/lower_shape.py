@@ -40,9 +40,38 @@ def lower_patchify(low: Lowering) -> int:
     return done
 
 
+def lower_cut(low: Lowering) -> int:
+    """Channels repeated and cut to a width that is no multiple, as an int_linear with one 1 per row.
+
+    `tile` repeats whole tensors only; the selection is exact and keeps the type.
+    """
+    g, done = low.g, 0
+    for node in g.nodes("Slice"):
+        out = node.output[0]
+        f = low.form(out)
+        if len(f.terms) != 1 or not f.const.zero or f.terms[0].coef != ONE or low.type_of(f.terms[0].root) is None:
+            continue
+        root, index = f.terms[0].root, f.terms[0].index
+        c, n = g.shape(root)[-1], f.shape[-1]
+        rows = np.arange(int(np.prod(g.shape(root)))).reshape(-1, c)
+        if n <= c or index is None or index.size != len(rows) * n:
+            continue
+        if not np.array_equal(index.reshape(-1, n), rows[:, np.arange(n) % c]):
+            continue
+        dtype, e = low.type_of(root)
+        w = np.zeros((n, c), np.int64)
+        w[np.arange(n), np.arange(n) % c] = 1
+        layer = low.layer("int_linear", label(node), token_dims=list(f.shape[1:-1]), in_channels=c, out_channels=n,
+                          in_bits=dtype.bits, w_bits=2, m_bits=2, o_bits=2, out_bits=dtype.bits)
+        low.emit_at(layer, [root], [out], {"w": w, "m": np.ones(n), "o": np.zeros(n)}, label(node), [e], [e])
+        done += 1
+    g.sweep()
+    return done
+
+
 def lower_tile(low: Lowering) -> int:
     """Concatenation of a tensor with itself along the channels."""
-    g, done = low.g, 0
+    g, done = low.g, lower_cut(low)
     for node in g.nodes("Concat", "Tile", "Expand"):
         out = node.output[0]
         if out not in g.producer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .context import Lowering, term_list
-from .epilogue import parse
+from .epilogue import final_quants, parse
 from .fixed import Fixed, bits_for
 from .forms import Term, channelwise
 from .match import LoweringError
@@ -33,10 +33,8 @@ def tap_of(term: Term, shape: tuple[int, ...]) -> int | None:
 def lower_shift(low: Lowering) -> int:
     """Quant of a sum of rolled copies of U plus Y plus constants."""
     g, done = low.g, 0
-    for node in g.nodes("Quant"):
+    for node in final_quants(low):
         out = node.output[0]
-        if out not in g.producer or not g.is_activation_quant(node):
-            continue
         epi = parse(low, node)
         roots = {t.root for t in epi.first.terms if t.index is not None}
         if epi.act or len(roots) != 1 or len(g.shape(out)) != 4 or len({t.root for t in epi.first.terms}) != 2:
@@ -73,7 +71,7 @@ def emit_shift(low: Lowering, epi, u: str, taps: list[tuple[int, Term]], res: Te
     if "o_bits" in fields:
         attrs["o_bits"] = bits_for(offset)
     centre = low.fresh("centre")
-    g.model.set_tensor_shape(centre, list(g.shape(u)))
+    g.note_shape(centre, g.shape(u))
     others = [n for n in g.consumers(u)]
     low.emit_at(low.layer("shift", where, **attrs), [u, res.root], [out, centre], {"coef": coef, "o": offset}, where,
                 [ue, ye], [epi.y.exp, ue])
@@ -81,12 +79,9 @@ def emit_shift(low: Lowering, epi, u: str, taps: list[tuple[int, Term]], res: Te
     uses = reaches(low, out, others)
     for n in others:
         if n is not shift and id(n) in uses:
-            for k, t in enumerate(n.input):
-                if t == u:
-                    n.input[k] = shift.output[1]
+            g.redirect(n, u, shift.output[1])
     if u in g.outputs:
         raise LoweringError(f"{where}: {u} is a graph output")
-    g.refresh()
 
 
 def reaches(low: Lowering, out: str, nodes: list) -> set[int]:

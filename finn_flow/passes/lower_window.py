@@ -8,7 +8,7 @@ import numpy as np
 from onnx import NodeProto
 
 from .context import Lowering
-from .epilogue import Epilogue, parse
+from .epilogue import Epilogue, final_quants, parse
 from .fixed import Fixed, bits_for
 from .forms import ONE, Term, channelwise
 from .lower_conv import nhwc_source, to_nhwc
@@ -137,10 +137,8 @@ def merge_terms(low: Lowering, epi: Epilogue) -> tuple[Term, Term, np.ndarray] |
 
 def lower_window_merge(low: Lowering) -> int:
     """Quant(pa * (window tokens as a map) + pb * (merge tokens, summed over windows, upsampled) + o)."""
-    g, done = low.g, 0
-    for node in g.nodes("Quant"):
-        if node.output[0] not in g.producer or not g.is_activation_quant(node):
-            continue
+    done = 0
+    for node in final_quants(low):
         epi = parse(low, node)
         found = merge_terms(low, epi)
         if found is None:

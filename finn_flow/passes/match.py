@@ -58,7 +58,6 @@ class Graph:
     def __init__(self, model: ModelWrapper):
         self.model = model
         self._const: dict[str, np.ndarray | None] = {}
-        self.initializers: dict[str, np.ndarray] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -101,6 +100,10 @@ class Graph:
         if v is None:
             raise LoweringError(f"tensor {tensor} has no shape: run InferShapes on the exported graph")
         return v.shape
+
+    def has_shape(self, tensor: str) -> bool:
+        """Whether a complete static shape is recorded."""
+        return tensor in self._shapes and all(self._shapes[tensor])
 
     def back(self, tensor: str, *op_types: str) -> str:
         """Walk back through single-data-input ops of the given kinds (constants do not count)."""
@@ -219,18 +222,46 @@ class Graph:
 
     # ---- changes
     def insert(self, nodes: Iterable[NodeProto], replaces: Sequence[str]) -> None:
-        """Put nodes into the graph in place of the producers of the tensors ``replaces``; then drop dead nodes."""
-        g = self.model.graph
-        old = [i for i, n in enumerate(g.node) if any(t in replaces for t in n.output)]
-        at = max(old) + 1 if old else len(g.node)
-        for k, n in enumerate(nodes):
-            g.node.insert(at + k, n)
-        for i in reversed(old):
-            for t in g.node[i].output:
-                if t not in replaces and any(t in n.input for n in g.node):
-                    raise LoweringError(f"{label(g.node[i])}: output {t} is used elsewhere")
-            del g.node[i]
-        self.refresh()
+        """Put nodes into the graph in place of the producers of the tensors ``replaces``.
+
+        The old nodes stay as dead code, and the order of nodes is not topological, until :meth:`sweep`.
+        """
+        for t in replaces:
+            old = self.producer.pop(t)
+            old.output[list(old.output).index(t)] = f"{t}__replaced"
+            for i in old.input:
+                self.consumer[i] = [n for n in self.consumer[i] if n is not old]
+        for n in nodes:
+            self.model.graph.node.append(n)
+            self.index(self.model.graph.node[-1])
+
+    def redirect(self, node: NodeProto, old: str, new: str) -> None:
+        """Let a node read another tensor."""
+        for k, t in enumerate(node.input):
+            if t == old:
+                node.input[k] = new
+        self.consumer[old] = [n for n in self.consumer[old] if n is not node]
+        self.consumer.setdefault(new, []).append(node)
+
+    def index(self, node: NodeProto) -> None:
+        """Enter an added node into the indices."""
+        self.producer.update({t: node for t in node.output})
+        for t in dict.fromkeys(node.input):
+            self.consumer.setdefault(t, []).append(node)
+        for t in [*node.input, *node.output]:
+            self._const.pop(t, None)
+
+    def set_shape(self, tensor: str, shape: Sequence[int]) -> None:
+        self.model.set_tensor_shape(tensor, list(shape))
+        self._shapes[tensor] = list(shape)
+
+    def note_shape(self, tensor: str, shape: Sequence[int]) -> None:
+        """Enter a shape that the model has already."""
+        self._shapes[tensor] = list(shape)
+
+    def add_initializer(self, name: str, value: np.ndarray) -> None:
+        self.model.graph.initializer.append(numpy_helper.from_array(value, name))
+        self.init_names[name] = self.model.graph.initializer[-1]
 
     def sweep(self) -> int:
         """Remove nodes whose results nobody uses, sort topologically, drop unused initializers; number removed."""
