@@ -54,7 +54,8 @@ module bv_conv_window #(
   localparam int YW = HEIGHT > 1 ? $clog2(HEIGHT) : 1;
   localparam int KW = $clog2(NR);
   localparam int IW = CI > 1 ? $clog2(CI) : 1;
-  localparam int TOP0 = ROT + REACH + 1 < TOTAL ? ROT + REACH + 1 : TOTAL;
+  // rows that must have arrived: the window of the first output row; for the last one the whole frame
+  localparam int TOP0 = HEIGHT > 1 && ROT + REACH + 1 < TOTAL ? ROT + REACH + 1 : TOTAL;
   localparam int Y0 = (ROW0 + ROT) % HEIGHT;
   initial if (HEIGHT < 1 || WIDTH < 1 || CI * SIMD != CHANNELS || BRANCHES < 1 || BRANCHES > 4 || REACH < 1)
     $error("bv_conv_window: HEIGHT=%0d WIDTH=%0d CHANNELS=%0d SIMD=%0d DILATIONS=%0h", HEIGHT, WIDTH, CHANNELS, SIMD,
@@ -176,7 +177,7 @@ module bv_conv_window #(
       if (free) begin
         row <= last_row ? '0 : YW'(row + 1'b1);
         y <= last_row ? YW'(Y0) : int'(y) == HEIGHT - 1 ? '0 : YW'(y + 1'b1);
-        top <= last_row ? RW'(TOP0) : int'(top) == TOTAL ? top : top + 1'b1;
+        top <= last_row ? RW'(TOP0) : int'(row) == HEIGHT - 2 || int'(top) == TOTAL ? RW'(TOTAL) : top + 1'b1;
         freed <= last_row ? '0 : freed + freeing;
       end
       busy <= issue || (busy && !shift);

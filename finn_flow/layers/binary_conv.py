@@ -184,4 +184,5 @@ class BinaryConv(EpilogueLayer):
                     rot=5, PE=4, SIMD=1),
             example(height=3, width=3, in_channels=5, out_channels=2, dilations=[1, 3], SIMD=5, PE=2, sets=3, repeat=2),
             example(height=4, width=4, in_channels=3, out_channels=3, dilations=[1], ext=2, row0=3, rot=1, SIMD=3),
+            example(height=3, width=4, in_channels=2, out_channels=4, dilations=[1, 2], ext=8, rot=3, PE=2),
         ]
