@@ -15,7 +15,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from .. import ops
-from ..layers.base import Constants, Layer
+from ..layers.base import Constants, FoldingError, Layer
 from ..layers.registry import layers
 from ..streams import BIPOLAR, DType
 from .forms import Form, Term, linear
@@ -76,6 +76,8 @@ class Lowering:
             return layers()[stem](**attrs)
         except KeyError:
             raise LoweringError(f"{where}: layer `{stem}` does not exist") from None
+        except FoldingError as e:
+            raise LoweringError(f"{where}: {stem}: {e.what}") from None
         except ValueError as e:
             raise LoweringError(f"{where}: {stem}: {e}") from None
 
