@@ -214,5 +214,5 @@ def _check(path: Path, node: Any, attributes: dict[str, Any]) -> None:
     try:
         ops.refold(layer, **attributes)
     except FoldingError as e:
-        raise UserError(f"The folding of `{node.name}` does not fit.", path, e,
+        raise UserError(f"The folding of `{node.name}` does not fit.", path, e.what,
                         "; ".join(f"{a}: {', '.join(map(str, v))}" for a, v in axes(layer).items())) from e

@@ -260,7 +260,7 @@ def insert_width_converters(model: ModelWrapper) -> ModelWrapper:
             layer = ops.make_layer(layers()["width_converter"], dims=list(a.dims), dtype=a.dtype.name, SIMD_IN=a.SIMD,
                                    SIMD_OUT=b.SIMD, TP_IN=a.TP, TP_OUT=b.TP)
         except FoldingError as err:
-            raise GraphError(f"{where}: {err}") from None
+            raise GraphError(f"{where}: {err.what}") from None
         return ops.make_node(layer, [t_in], [t_out], {}, model, name + f"_dwc{e.sink_port}", rtl=True)
 
     return legal_names(_insert(model, make))

@@ -29,7 +29,6 @@ from typing import Any, ClassVar, get_origin
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
-from pydantic import ValidationError
 
 from . import finn_env
 
@@ -44,7 +43,7 @@ from qonnx.core.modelwrapper import ModelWrapper  # noqa: E402
 from qonnx.custom_op.registry import getCustomOp  # noqa: E402
 from qonnx.util.basic import qonnx_make_model  # noqa: E402
 
-from .layers.base import Constants, FoldingError, Layer  # noqa: E402
+from .layers.base import Constants, Layer  # noqa: E402
 from .layers.registry import layers  # noqa: E402
 from .sim.verilate import build_simulator, run_simulator  # noqa: E402
 from .streams import DType, Stream  # noqa: E402
@@ -148,15 +147,8 @@ def _field_attributes(layer: Layer) -> list:
 
 
 def make_layer(cls: type[Layer], **fields: Any) -> Layer:
-    """A declaration; FoldingError, which pydantic wraps, is raised as such."""
-    try:
-        return cls(**fields)
-    except ValidationError as e:
-        for err in e.errors():
-            cause = err.get("ctx", {}).get("error")
-            if isinstance(cause, FoldingError):
-                raise cause from None
-        raise
+    """A declaration. Raises FoldingError when its foldings are not legal."""
+    return cls(**fields)
 
 
 def refold(layer: Layer, **foldings: int) -> Layer:

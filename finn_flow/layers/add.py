@@ -22,7 +22,7 @@ class Add(ElementwiseLayer):
     def check(self) -> None:
         super().check()
         if not 2 <= self.terms <= 4:
-            raise FoldingError(f"add: terms={self.terms} is not supported. Choose 2 to 4.")
+            raise FoldingError(f"terms={self.terms} is not supported.", where="layer add", do="choose 2 to 4")
 
     @property
     def out_bits(self) -> int:

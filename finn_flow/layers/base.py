@@ -13,11 +13,16 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bhvit.errors import UserError
+
 from ..streams import DType, Stream, pack_words
 
 
-class FoldingError(ValueError):
-    """A folding attribute does not fit the shape; the message lists the choices."""
+class FoldingError(UserError):
+    """A folding, or another choice, that the layer does not have; ``do`` lists those that it has.
+
+    No ValueError, so that it leaves a declaration's constructor as it is instead of inside pydantic's ValidationError.
+    """
 
 
 @dataclass(frozen=True)
@@ -157,8 +162,8 @@ class Layer(BaseModel):
 def check_divides(where: str, axis: str, value: int, extent_name: str, extent: int) -> None:
     if value < 1 or extent % value:
         choices = [d for d in range(1, extent + 1) if extent % d == 0]
-        raise FoldingError(f"{where}: {axis}={value} does not divide {extent_name}={extent}. "
-                           f"Choose one of {', '.join(map(str, choices))}.")
+        raise FoldingError(f"{axis}={value} does not divide {extent_name}={extent}.", where=f"layer {where}",
+                           do=f"choose one of {', '.join(map(str, choices))}")
 
 
 def floor_shift(x: np.ndarray, shift: int) -> np.ndarray:

@@ -38,11 +38,12 @@ class ChannelPool(TokenwiseLayer):
         super().check()
         check_divides(self.stem, "PE", self.PE, "channels / ratio", self.out_channels)
         if self.SIMD % self.ratio and self.ratio % self.SIMD:
-            raise FoldingError(f"channel_pool: SIMD={self.SIMD} is neither a multiple nor a divisor of "
-                               f"ratio={self.ratio}.")
+            raise FoldingError(f"SIMD={self.SIMD} is neither a multiple nor a divisor of ratio={self.ratio}.",
+                               where="layer channel_pool", do="choose a SIMD that is one")
         if self.PE % self.natural and self.natural % self.PE:
-            raise FoldingError(f"channel_pool: PE={self.PE} is neither a multiple nor a divisor of the {self.natural} "
-                               f"sums of a beat (SIMD={self.SIMD}, ratio={self.ratio}).")
+            raise FoldingError(f"PE={self.PE} is neither a multiple nor a divisor of the {self.natural} sums of a "
+                               "beat.", where="layer channel_pool", why=f"SIMD={self.SIMD}, ratio={self.ratio}",
+                               do="choose a PE that is one")
 
     def inputs(self) -> list[Stream]:
         return [self.stream(self.channels, s(self.bits))]

@@ -22,7 +22,7 @@ class Duplicate(ElementwiseLayer):
     def check(self) -> None:
         super().check()
         if not 2 <= self.copies <= 8:
-            raise FoldingError(f"duplicate: copies={self.copies} is not supported. Choose 2 to 8.")
+            raise FoldingError(f"copies={self.copies} is not supported.", where="layer duplicate", do="choose 2 to 8")
 
     def inputs(self) -> list[Stream]:
         return [self.stream(DType.from_name(self.dtype))]

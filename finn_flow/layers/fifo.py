@@ -26,7 +26,7 @@ class Fifo(ElementwiseLayer):
     def check(self) -> None:
         super().check()
         if self.depth < 2:
-            raise FoldingError(f"fifo: depth={self.depth} is too small. Choose 2 or more.")
+            raise FoldingError(f"depth={self.depth} is too small.", where="layer fifo", do="choose 2 or more")
 
     def inputs(self) -> list[Stream]:
         return [self.stream(DType.from_name(self.dtype))]

@@ -43,7 +43,8 @@ class QdAttention(Layer):
     def check(self) -> None:
         super().check()
         if not 1 <= self.LP <= self.tokens:
-            raise FoldingError(f"{self.stem}: LP={self.LP} keys per cycle; choose 1 to tokens={self.tokens}.")
+            raise FoldingError(f"LP={self.LP} keys per cycle are not possible.", where=f"layer {self.stem}",
+                               do=f"choose 1 to tokens={self.tokens}")
         if self.tokens < 2:
             raise ValueError(f"{self.stem}: tokens={self.tokens}; a window has at least 2 tokens.")
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bhvit.finn_flow.layers.base import FoldingError
 from bhvit.finn_flow.layers.qd_attention import QdAttention
 from bhvit.finn_flow.sim.kernel import KernelSim
 from bhvit.finn_flow.sim.verilate import Stalls
@@ -82,9 +83,9 @@ def test_zero_table_entries(tmp_path):
 
 
 def test_folding_that_does_not_fit():
-    with pytest.raises(ValueError, match="SIMD=3 does not divide head_dim=8"):
+    with pytest.raises(FoldingError, match="SIMD=3 does not divide head_dim=8"):
         QdAttention(windows=1, tokens=4, heads=3, head_dim=8, es=4, SIMD=3)
-    with pytest.raises(ValueError, match="LP=5"):
+    with pytest.raises(FoldingError, match="LP=5"):
         QdAttention(windows=1, tokens=4, heads=3, head_dim=8, es=4, LP=5)
 
 

@@ -36,7 +36,8 @@ def test_rtl_equals_golden(cls, attrs, tmp_path):
         assert got.status == 0, f"stalls {name}: {got.log}"
         for i, (g, e) in enumerate(zip(got.outputs, expected)):
             bad = np.argwhere(g != e)
-            assert not len(bad), f"stalls {name}: out{i} first wrong at {bad[0]}: {g[tuple(bad[0])]} != {e[tuple(bad[0])]}"
+            at = tuple(bad[0]) if len(bad) else ()
+            assert not len(bad), f"stalls {name}: out{i} first wrong at {at}: {g[at]} != {e[at]}"
         if name == "none":
             interval = got.interval
             assert interval is not None
