@@ -88,14 +88,9 @@ def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
     folder = ctx.onnx.parent
     if folder.exists():
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    shutil.copyfile(ctx.config.model, folder / "model.yaml")
-    args = ["--random-weights", str(ctx.config.weights.random)]
-    if ctx.config.weights.file is not None:
-        copy = folder / ("weights" + ctx.config.weights.file.suffix)
-        shutil.copyfile(ctx.config.weights.file, copy)
-        args = ["--weights", str(copy)]
-    cmd = [sys.executable, "-m", "bhvit.cli.main", "export", str(folder / "model.yaml"), *args, "-o", str(ctx.onnx)]
+    weights = ctx.config.weights
+    args = ["--weights", str(weights.file)] if weights.file else ["--random-weights", str(weights.random)]
+    cmd = [sys.executable, "-m", "bhvit.model_process", "export", str(ctx.config.model), *args, "-o", str(folder)]
     r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for line in r.stdout.splitlines():
         ctx.say("  " + line)
@@ -428,10 +423,8 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
     if reference is not None:
         ref = cosim_module.Reference.load(reference).head(images)
     else:
-        weights = next((p for p in (folder / "model").glob("weights.*")), None)
-        chosen = {"file": weights} if weights is not None else {"random": config["weights"]["random"]}
         name = hashlib.sha256(f"{data}|{images}".encode()).hexdigest()[:12]
-        ref = cosim_module.run_reference(folder / "model" / "model.yaml", chosen, str(data), images,
+        ref = cosim_module.run_reference(folder / "model", str(data), images,
                                          folder / "report" / f"reference_{name}.npz")
     how = Stalls(stalls, 30, 30) if stalls is not None else NO_STALLS
     report = report or folder / "report" / ("cosim.json" if stalls is None else "cosim_stalls.json")

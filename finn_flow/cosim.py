@@ -28,6 +28,8 @@ from .stitch import Design
 
 #: frames before the wrong one that a trace replays when the wrong one alone does not show the difference
 REPLAY = 32
+#: frames from which the histogram of attention levels is counted
+LEVEL_FRAMES = 8
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,18 @@ class Reference:
                          self.qd_levels, self.source)
 
 
-def run_reference(model_file: Path, weights: dict[str, Any], data: str, images: int | None, out: Path) -> Reference:
-    """Ask the model side, a process of its own, for the integer logits of the images of a data SPEC."""
-    cmd = [sys.executable, "-m", "bhvit.model.reference", str(model_file), "--data", data, "-o", str(out)]
-    cmd += ["--weights", str(weights["file"])] if "file" in weights else ["--random-weights", str(weights["random"])]
+def run_reference(model_folder: Path, data: str, images: int | None, out: Path) -> Reference:
+    """Ask the model side, a process of its own, for the integer logits of the images of a data SPEC.
+
+    Args: model_folder: ``model/`` of a build, with the model file and the weights.
+    """
+    cmd = [sys.executable, "-m", "bhvit.model_process", "reference", str(model_folder), "--data", data, "-o", str(out)]
     if images is not None:
         cmd += ["-n", str(images)]
-    r = subprocess.run(cmd, stdout=subprocess.PIPE, text=True)
+    r = subprocess.run(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if r.returncode:
-        raise UserError("PyTorch's answer could not be computed.", where=" ".join(cmd[1:]),
-                        why=f"the model side ended with exit code {r.returncode}; its message is above")
+        raise UserError("PyTorch's answer could not be computed.", where=f"--data {data}",
+                        why=r.stderr.strip().removeprefix("error: ") or f"exit code {r.returncode}")
     return Reference.load(out)
 
 
@@ -136,8 +140,9 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
         "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",
         "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles}
-    if reference.qd_levels is not None:
-        out["qd_levels"] = reference.qd_levels
+    levels = reference.qd_levels or qd_levels(ModelWrapper(str(design.folder / "graph.onnx")), images[:LEVEL_FRAMES])
+    if levels is not None:
+        out["qd_levels"] = levels
     if result.status == 3:
         out["standstill"] = standstill(states, result)
         out["message"] = _standstill_text(out["standstill"])
@@ -174,6 +179,21 @@ def expected_outputs(logits: np.ndarray, design: Design) -> np.ndarray:
         raise UserError("The reference does not fit the design.",
                         why=f"{want.shape[1]} logits, the design has {width} outputs")
     return want
+
+
+def qd_levels(model: ModelWrapper, images: np.ndarray) -> list[int] | None:
+    """How often each of the four levels of quantized attention occurs (golden models); None without attention."""
+    nodes = [n for n in model.graph.node if graph.stem(n) == "qd_attention"]
+    if not nodes:
+        return None
+    inputs = [ops.stream_inputs(n)[:2] for n in nodes]
+    values = ops.execute(model, {model.graph.input[0].name: images}, keep=[t for i in inputs for t in i])
+    count = np.zeros(4, np.int64)
+    for n, (q, k) in zip(nodes, inputs):
+        layer, constants = ops.layer_of(n, model)
+        levels = layer.levels(np.asarray(values[q]).astype(np.int64), np.asarray(values[k]).astype(np.int64), constants)
+        count += np.bincount(levels.ravel(), minlength=4)
+    return count.tolist()
 
 
 def _top1(outputs: np.ndarray, labels: np.ndarray | None) -> float | None:
