@@ -79,7 +79,7 @@ def probe(model: ModelWrapper, stage: int, images: np.ndarray, work: Path, *, ta
     """Build, simulate and synthesize the block of one stage.
 
     Args:
-        model: lowered network with planned rows, integers. images: uint8 (F, H, W, C) whose activations enter the block.
+        model: lowered network with planned rows, integers. images: uint8 (F, H, W, C): their activations enter.
         work: build folder. target: interval in cycles.
     Returns:
         cycles (estimated, simulated, latency), Yosys counts in total and per kind of layer, build times.
@@ -101,7 +101,7 @@ def probe(model: ModelWrapper, stage: int, images: np.ndarray, work: Path, *, ta
     block = graph.specialize(graph.insert_duplicates(cut(model, start, end)), part)
     timed("fold", lambda: folding.apply(block, folding.choose(block, target)))
     block = graph.insert_fifos(graph.insert_width_converters(block))
-    block, sizing = timed("size FIFOs", lambda: fifo_sizing.size_fifos(block, work / "sizing", jobs=jobs, log=say))
+    block, _ = timed("size FIFOs", lambda: fifo_sizing.size_fifos(block, work / "sizing", jobs=jobs, log=say))
     (work / "report").mkdir(parents=True, exist_ok=True)
     folder = work / "stitched_ip"
     design = timed("stitch", lambda: stitch(block, folder))
