@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from .layers.base import Layer
 from .layers.registry import layers
 from .streams import Stream
-from .wrapper import RTL
+from .wrapper import RTL, sources
 
 ROOT = RTL.parent
 PAGE = ROOT / "docs" / "layers.md"
@@ -48,7 +49,7 @@ def _ports(prefix: str, streams: list[Stream]) -> str:
 
 def implementations(layer: type[Layer]) -> list[Path]:
     """Files that implement the layer: its kernel and, where it exists, its HLS form."""
-    candidates = [RTL / f"bv_{layer.stem}.sv", ROOT / "hls" / "include" / "bhvit" / f"{layer.stem}.hpp"]
+    candidates = [sources(layer)[-1], ROOT / "hls" / "include" / "bhvit" / f"{layer.stem}.hpp"]
     return [p for p in candidates if p.exists()]
 
 
@@ -57,7 +58,7 @@ def row(layer: type[Layer]) -> str:
     example = layer(**layer.examples()[0])
     constants = ", ".join(f"{k} ({', '.join(map(str, c.shape))}) {c.dtype.name}"
                           for k, c in example.constants().items())
-    files = ", ".join(f"[{p.suffix[1:]}](../{p.relative_to(ROOT)})" for p in implementations(layer))
+    files = ", ".join(f"[{p.suffix[1:]}]({os.path.relpath(p, PAGE.parent)})" for p in implementations(layer))
     cells = [f"`{layer.stem}`", layer.op_type(), purpose(layer), _ports("in", example.inputs()),
              _ports("out", example.outputs()), constants or "-", str(example.cycles()), files]
     return "| " + " | ".join(cells) + " |"

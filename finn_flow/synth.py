@@ -20,7 +20,7 @@ import numpy as np
 from bhvit.tools import yosys
 
 from .layers.base import Constants, Layer
-from .wrapper import RTL, memory_files, wrapper
+from .wrapper import RTL, memory_files, sources, wrapper
 
 #: LUT sites of the memory primitives
 LUTRAM = {"RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2, "RAM128X1S": 2, "RAM128X1D": 4, "RAM256X1S": 4,
@@ -100,7 +100,7 @@ def synthesize(layer: Layer, constants: Constants | None = None, *, cache: Path,
     if constants is None:
         constants = layer.random_constants(np.random.default_rng(0))
     name = "dut"
-    files = {f.name: f.read_text() for f in dependencies(RTL / f"bv_{layer.stem}.sv")}
+    files = {f.name: f.read_text() for f in dependencies(sources(type(layer))[-1])}
     files |= {f: "\n".join(x) + "\n" for f, x in memory_files(layer, name, constants).items()}
     files |= {f"{name}.v": wrapper(layer, name, constants), "stub.sv": STUB}
     hdl = " ".join(sorted(f for f in files if f.endswith((".sv", ".v"))))

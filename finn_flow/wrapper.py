@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from .layers.base import Constants, Layer
@@ -10,8 +11,13 @@ RTL = Path(__file__).resolve().parent.parent / "rtl"
 
 
 def sources(layer: type[Layer]) -> list[Path]:
-    """SystemVerilog files of a layer: its own kernel and what it instantiates."""
-    return [RTL / f"{n}.sv" for n in (*dict.fromkeys(("bv_util", *layer.sources)), f"bv_{layer.stem}")]
+    """SystemVerilog files of a layer: what its kernel instantiates and, last, the kernel.
+
+    A file beside the declaration (a layer outside this tree, see ``layers/__init__.py``) is taken before one in rtl/.
+    """
+    beside = Path(inspect.getfile(layer)).parent
+    files = [f"{n}.sv" for n in (*dict.fromkeys(("bv_util", *layer.sources)), f"bv_{layer.stem}")]
+    return [next((d / f for d in (beside, RTL) if (d / f).exists()), RTL / f) for f in files]
 
 
 def memory_files(layer: Layer, name: str, constants: Constants) -> dict[str, list[str]]:
