@@ -245,7 +245,7 @@ class FixedQuant(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         bits, exponent, known = (int(v) for v in state)
-        if known:
+        if known and (bits, exponent) != (self.bits, self.exponent):
             self.set_exponent(exponent, bits)
 
 

@@ -33,8 +33,8 @@ class Blend(nn.Module):
         self.inputs.copy_(torch.tensor([a.e, a.bound, b.bound]))
         e = [exponent_for_max(float(c.abs().max()) or 1.0, self.ca.q.bits) for c in (ca, cb)]
         e[0] = max(e)
-        # a small cb must not put a * ca above 2**24 of its LSBs
-        top = float(ca.abs().max()) * a.bound + 1e-30
+        # a small cb must not put the sum above 2**24 of its LSBs; the half LSB of the output needs as much as y
+        top = float(ca.abs().max()) * a.bound + float(cb.abs().max()) * b.bound + 1e-30
         e[1] = max(e[1], math.ceil(math.log2(top / (0.5 * EXACT_LIMIT))))
         e[1] = min(e[1], e[0], 0 if e_y is None else e_y - a.e)
         self.ca.set(ca, e[0])

@@ -70,9 +70,7 @@ class Epilogue(nn.Module):
         if res1 is not None:
             lsb_res = res1.e
             if self.ratio > 1:
-                power = self.ratio & (self.ratio - 1) == 0
-                e_r = 1 - self.ratio.bit_length() if power else exponent_for_max(1 / self.ratio,
-                                                                                 self.widths.ratio)
+                e_r = self._ratio_exponent(acc, m, res1)
                 self.r.set(torch.tensor([1 / self.ratio]), e_r)
                 lsb_res += e_r
         self.e_p = self._multiplier_exponent(acc, m, o, lsb_res, e_m) + acc.e
@@ -116,6 +114,14 @@ class Epilogue(nn.Module):
         """`prepare`, then the output scale with the least squared error, then `finish`."""
         t = self.prepare(*args, **kwargs)
         return self.finish(exponent_mse(t, self.y.bits, self.floor_e))
+
+    def _ratio_exponent(self, acc: Fixed, m: Tensor, res1: Fixed) -> int:
+        """Exponent of r = 1/ratio: exact for a power of two; else fine, but leaving m its full range down to 6 bits."""
+        if self.ratio & (self.ratio - 1) == 0:
+            return 1 - self.ratio.bit_length()
+        fine, coarse = (exponent_for_max(1 / self.ratio, b) for b in (self.widths.ratio, 6))
+        needed = exponent_for_max(float(m.abs().max()), self.m.q.bits) + acc.e - res1.e
+        return min(max(fine, needed), coarse)
 
     def _residual1(self) -> Tensor | float:
         if self._res1 is None:
