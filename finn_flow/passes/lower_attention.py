@@ -121,7 +121,7 @@ def difference(low: Lowering, index: str, where: str) -> tuple[str, str]:
 
 def thresholds(c: Fixed, ts: list[Fixed], table: Fixed, heads: int, dim: int, where: str) -> tuple[dict, dict]:
     """Constants and attributes; c = +-2**es per head, t scaled alike; a negative c turns >= into <= with -t."""
-    c = Fixed(np.broadcast_to(c.i.reshape(-1) if c.i.size > 1 else c.i, (heads,)), c.e)
+    c = Fixed(np.broadcast_to(c.i.reshape(-1), (heads,)), c.e)
     neg = (c.i < 0).astype(np.int64)
     t = np.stack([np.broadcast_to(x.value.reshape(-1), (heads,)) for x in ts], 1)
     size = np.abs(c.value)

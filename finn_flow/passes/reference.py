@@ -70,6 +70,7 @@ def reference(model: ModelWrapper, images: np.ndarray) -> dict[str, np.ndarray]:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3
     session = ort.InferenceSession(plain_onnx(model, tensors).SerializeToString(), options,
                                    providers=["CPUExecutionProvider"])
     elem = next(i for i in model.graph.input if i.name == name).type.tensor_type.elem_type
