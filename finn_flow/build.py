@@ -40,12 +40,14 @@ from bhvit.errors import BhvitError, CheckFailed, UserError
 
 from . import cosim as cosim_module
 from . import estimate, fifo_sizing, finn_env, folding, graph, ops
+from . import layers as declarations
 from .config import BuildConfig, Weights
 from .sim.verilate import NO_STALLS, Stalls
 from .stitch import Design, stitch
 
 PACKAGE = Path(__file__).resolve().parent
-CODE = {"model": (PACKAGE.parent / "model",), "flow": (PACKAGE, PACKAGE.parent / "rtl")}
+CODE = {"model": (PACKAGE.parent / "model",),
+        "flow": (PACKAGE, PACKAGE.parent / "rtl", *map(Path, declarations.__path__[1:]))}
 #: images with which every graph is checked against PyTorch's golden tensors
 CHECK_IMAGES = 2
 
@@ -238,6 +240,7 @@ def build(config: BuildConfig, folder: Path, *, steps: tuple[Step, ...] = STEPS,
 def _run_step(ctx: Context, step: Step, marker: Path, key: str, model: ModelWrapper | None) -> dict[str, Any]:
     begun = time.monotonic()
     _reset_peak()
+    children = _children_mb()
     try:
         new = step.run(ctx, model)
         if step.checked and new is not None:
@@ -252,7 +255,7 @@ def _run_step(ctx: Context, step: Step, marker: Path, key: str, model: ModelWrap
         outputs.append(str(saved.relative_to(ctx.folder)))
     files = _digests(ctx.folder, outputs)
     done = {"step": step.name, "key": key, "files": files, "seconds": round(time.monotonic() - begun, 3),
-            "peak_memory_mb": round(_peak_mb(), 1),
+            "peak_memory_mb": round(_peak_mb(children), 1),
             "digest": hashlib.sha256(json.dumps([key, files], sort_keys=True).encode()).hexdigest()}
     _write(marker, json.dumps(done, indent=1) + "\n")
     ctx.say(f"  done in {done['seconds']:.1f} s, peak memory {done['peak_memory_mb']:.0f} MB")
@@ -364,15 +367,18 @@ def _reset_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_mb() -> float:
-    """Peak memory of this process since the last reset, or of a child process, whichever is larger."""
+def _children_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def _peak_mb(children_before: float) -> float:
+    """Peak memory of this process since the last reset; of a child process where a step's child took more."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    try:
+    with suppress(OSError, StopIteration):
         line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
         own = int(line.split()[1]) / 1024
-    except (OSError, StopIteration):
-        pass
-    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    children = _children_mb()  # the largest child so far: it tells something only when it grew in this step
+    return max(own, children) if children > children_before else own
 
 
 def _config_dict(config: BuildConfig) -> dict[str, Any]:

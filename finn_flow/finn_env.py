@@ -66,6 +66,9 @@ def setup(build_dir: Path | None = None) -> Path:
         xsi.SimEngine = _NoSimEngine
         for n in _XSI_NAMES:
             setattr(xsi, n, _no_xsi)
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)  # qonnx runs single nodes: every other initializer would be a warning
     logging.getLogger("finn_logger").setLevel(logging.WARNING)
     _done = True
     return build_dir

@@ -68,7 +68,7 @@ def _candidates(key: tuple[type[Layer], str]) -> tuple[tuple[int, float, Layer],
     for values in product(*options.values()):
         try:
             c = ops.make_layer(cls, **{**base, **dict(zip(options, values))})
-        except FoldingError:
+        except (FoldingError, ValueError):  # pydantic wraps other complaints of a declaration in a ValueError
             continue
         found.append((c.cycles(), cost(c), c))
     return tuple(sorted(found, key=lambda f: (f[1], f[2].outputs()[0].width)))
@@ -88,7 +88,7 @@ def _converter(dims: tuple[int, ...], dtype: str, a: tuple[int, int], b: tuple[i
     try:
         c = ops.make_layer(layers()["width_converter"], dims=list(dims), dtype=dtype, SIMD_IN=a[0], TP_IN=a[1],
                            SIMD_OUT=b[0], TP_OUT=b[1])
-    except FoldingError:
+    except (FoldingError, ValueError):
         return 1 << 60, math.inf
     return c.cycles(), cost(c)
 
