@@ -49,7 +49,7 @@ def test_sidecar(exported):
 
 
 def test_constants_state_width_and_exponent(exported):
-    net, path, _ = exported
+    _, path, _ = exported
     graph = onnx.load(path).graph
     values = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     found = 0
