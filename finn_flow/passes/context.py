@@ -1,7 +1,7 @@
-"""What all lowering passes share: the graph, the types of its tensors, reference values, and how a layer is put in.
+"""What all lowering passes share: the graph, the types of its tensors, reference values, and how a layer goes in.
 
-A pass calls :meth:`Lowering.emit`, which inserts the hardware node in the value domain and at once runs its golden model
-on the reference values of its inputs. The result must equal the reference value of the tensor it replaces, in every
+A pass calls :meth:`Lowering.emit`, which inserts the hardware node in the value domain and at once runs its golden
+model on the reference values of its inputs. The result must equal the reference value of the tensor it replaces, in every
 element, so a wrong pass is caught at the node and index where it is wrong.
 """
 
@@ -58,8 +58,8 @@ class Lowering:
     def int_type(self, tensor: str, where: str) -> tuple[DType, int]:
         t = self.type_of(tensor)
         if t is None:
-            raise LoweringError(f"{where}: its input {tensor}, made by {label(self.g.producer.get(tensor))}, is neither "
-                                "quantized nor a hardware tensor")
+            raise LoweringError(f"{where}: its input {tensor}, made by {label(self.g.producer.get(tensor))}, is "
+                                "neither quantized nor a hardware tensor")
         return t
 
     def form(self, tensor: str, *stop: str) -> Form:
@@ -153,8 +153,8 @@ class Lowering:
                 bad = np.argwhere(want != y)
                 i = tuple(int(v) for v in bad[0])
                 raise LoweringMismatch(
-                    f"pass {self.pass_name}: {where}: {layer.stem} gives another {t}: {len(bad)} of {y.size} elements differ, "
-                    f"the first at {i}: expected {want[i]}, got {y[i]}")
+                    f"pass {self.pass_name}: {where}: {layer.stem} gives another {t}: {len(bad)} of {y.size} elements "
+                    f"differ, the first at {i}: expected {want[i]}, got {y[i]}")
         self.checked += 1
 
 

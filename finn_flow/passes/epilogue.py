@@ -88,7 +88,8 @@ def parse(low: Lowering, node: NodeProto) -> Epilogue:
     zq = g.quantizer(zn)
     if not zq.signed or zq.narrow:
         raise LoweringError(f"{label(zn)}: only signed quantizers of full range map to hardware")
-    return Epilogue(node, y, low.form(zn.input[0]), zq, p * term.coef, n * term.coef, form.const, rest[0] if rest else None)
+    first, res2 = low.form(zn.input[0]), rest[0] if rest else None
+    return Epilogue(node, y, first, zq, p * term.coef, n * term.coef, form.const, res2)
 
 
 def split(epi: Epilogue, is_main: Callable[[Term], bool]) -> tuple[Term, list[Term]] | None:
@@ -119,8 +120,8 @@ def align(low: Lowering, epi: Epilogue, main: Term, e_main: int, rest: list[Term
     if r1 is not None:
         rm = r1.at(e_p)
         if not r1.uniform or int(rm.flat[0]) < 1:
-            raise LoweringError(f"{where}: the residual {residuals[0]} is scaled by {r1.value.reshape(-1)[:4]}, only one "
-                                "positive factor for all channels maps to hardware")
+            raise LoweringError(f"{where}: the residual {residuals[0]} is scaled by {r1.value.reshape(-1)[:4]}, only "
+                                "one positive factor for all channels maps to hardware")
         attrs["rm"] = int(rm.flat[0])
     attrs |= {"sh1": e_first - e_p, "m_bits": bits_for(m), "o_bits": bits_for(oi)}
     constants = {"m": m, "o": oi}
@@ -166,7 +167,8 @@ def residual(low: Lowering, terms: list[Term], where: str) -> tuple[str, Fixed]:
         return terms[0].root, terms[0].coef
     coef, types = terms[0].coef, [low.int_type(t.root, where) for t in terms]
     if any(t.coef != coef for t in terms) or len({e for _, e in types}) > 1:
-        raise LoweringError(f"{where}: its residuals {', '.join(t.root for t in terms)} have different factors or scales")
+        names = ", ".join(t.root for t in terms)
+        raise LoweringError(f"{where}: its residuals {names} have different factors or scales")
     roots = [t.root for t in terms]
     for n in low.g.nodes("BvAdd"):  # the same sum, made for another consumer
         if set(n.input) == set(roots):

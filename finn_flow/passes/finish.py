@@ -134,7 +134,7 @@ def remove_duplicates(model: ModelWrapper) -> int:
     found = [n for n in model.graph.node if ops.is_layer(n) and ops.layer_class(n).stem == "duplicate"]
     alias = {o: n.input[0] for n in found for o in n.output}
     for n in model.graph.node:
-        for k, t in enumerate(n.input):
+        for k in range(len(n.input)):
             while n.input[k] in alias:
                 n.input[k] = alias[n.input[k]]
     for n in found:

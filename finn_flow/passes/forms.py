@@ -7,7 +7,8 @@ expression that ends in a tensor to the normal form
 
 whatever the order of additions, the nesting of constants and the layout changes of the export. Roots are quantized
 tensors, sign tensors, outputs of hardware layers, accumulators (MatMul, Conv) and everything else that is not linear.
-``index`` holds flat positions in the root (None: the identity, -1: a zero). Passes compare forms with what a layer computes.
+``index`` holds flat positions in the root (None: the identity, -1: a zero). Passes compare forms with
+what a layer computes.
 """
 
 from __future__ import annotations
@@ -102,8 +103,8 @@ def is_root(g: Graph, tensor: str) -> bool:
     return n is None or n.op_type == "Quant" or n.domain.startswith("finn") or g.sign_input(tensor) is not None
 
 
-def linear(g: Graph, tensor: str, stop: frozenset[str] = frozenset(), depth: int = 0) -> Form:
-    """Normal form of a tensor. ``stop``: further tensors to treat as roots. ``depth`` 0: the tensor itself may be a root."""
+def linear(g: Graph, tensor: str, stop: frozenset[str] = frozenset()) -> Form:
+    """Normal form of a tensor. ``stop``: further tensors to treat as roots."""
     shape = g.shape(tensor)
     const = g.fixed(tensor) if g.const(tensor) is not None else None
     if const is not None:
@@ -115,7 +116,7 @@ def linear(g: Graph, tensor: str, stop: frozenset[str] = frozenset(), depth: int
     op = node.op_type
 
     def sub(t: str) -> Form:
-        return linear(g, t, stop, depth + 1)
+        return linear(g, t, stop)
 
     if op in ("Add", "Sub", "Sum"):
         forms = [sub(t) for t in node.input]
@@ -187,9 +188,10 @@ def _apply_const(c: Fixed, shape: tuple[int, ...], f, out_shape: tuple[int, ...]
 def move(g: Graph, node: NodeProto, f: Form, tensor: str) -> Form:
     """Apply a data movement op to a form."""
     shape = g.shape(tensor)
-    if node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"):
-        if f.shape[-1:] == shape[-1:] or all(c.i.size == 1 for c in [f.const, *(t.coef for t in f.terms)]):
-            return Form(shape, f.terms, f.const)
+    keeps_order = node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
+    scalars = all(c.i.size == 1 for c in [f.const, *(t.coef for t in f.terms)])
+    if keeps_order and (f.shape[-1:] == shape[-1:] or scalars):
+        return Form(shape, f.terms, f.const)
     which = list(node.output).index(tensor)
 
     def run(x: np.ndarray) -> np.ndarray:

@@ -3,8 +3,8 @@
     hw = lower(model, images)         # hw.get_metadata_prop("logit_exponent"): value = logit integer * 2**exponent
     hw = plan_rows(hw, images)        # passes/plan_rows.py
 
-Every hardware node is compared with the exported graph on the images the moment it is made (context.py), and the finished
-graph as a whole once more. FINN's own ConvertQONNXtoFINN and Streamline are not used: they ignore FLOOR.
+Every hardware node is compared with the exported graph on the images the moment it is made (context.py), and the
+finished graph as a whole once more. FINN's own ConvertQONNXtoFINN and Streamline are not used: they ignore FLOOR.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 from onnx import NodeProto, shape_inference
+from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
@@ -60,6 +61,7 @@ def lower(model: ModelWrapper, check_images: np.ndarray | None = None, *, input_
     (name,) = Graph(model).inputs
     if check_images is None:
         check_images = input_type.random(np.random.default_rng(0), (1, *model.get_tensor_shape(name)[1:]))
+    model.set_tensor_datatype(name, DataType[input_type.name])
     images = np.asarray(check_images).astype(np.float32)
     ref = reference(model, images)
     low = Lowering(model, ref, input_type)
@@ -144,8 +146,8 @@ def compare(model: ModelWrapper, inputs: dict[str, np.ndarray], expected: dict[s
         want = np.asarray(want, np.float64).reshape(y.shape)
         if not np.array_equal(y, want):
             i = tuple(int(v) for v in np.argwhere(y != want)[0])
-            raise LoweringMismatch(f"{what}: output {t} differs in {int((y != want).sum())} of {y.size} elements, first at "
-                                   f"{i}: expected {want[i]}, got {y[i]}")
+            raise LoweringMismatch(f"{what}: output {t} differs in {int((y != want).sum())} of {y.size} elements, "
+                                   f"first at {i}: expected {want[i]}, got {y[i]}")
 
 
 __all__ = ["PASSES", "LoweringError", "LoweringMismatch", "lower", "prepare"]

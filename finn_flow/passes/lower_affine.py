@@ -30,7 +30,8 @@ def lower_affine(low: Lowering) -> int:
                 position_embedding(low, epi, main)
                 done += 1
                 continue
-            raise LoweringError(f"{epi.where}: its offset varies over positions; only Quant(x + constant) maps to hardware")
+            raise LoweringError(f"{epi.where}: its offset varies over positions; only Quant(x + constant) maps to "
+                                "hardware")
         attrs, constants, residuals = align(low, epi, main, e, rest, epi.first.shape[-1])
         layer = low.layer("affine", epi.where, dims=list(g.shape(out))[1:], in_bits=dtype.bits, **attrs)
         low.emit(layer, [main.root, *residuals], [out], constants, epi.where)

@@ -134,7 +134,7 @@ def thresholds(c: Fixed, ts: list[Fixed], table: Fixed, heads: int, dim: int, wh
     shift = min(ti.e, es) if ti.e > 0 else ti.e  # halve both sides as long as they stay integers
     ti, es = ti.at(shift) if ti.e >= shift else ti.i, es - shift
     if es < 0 or table.e or table.i.shape != (dim + 1,) or table.i.min() < 0:
-        raise LoweringError(f"{where}: the exponential table must hold {dim + 1} unsigned integers and es must not be negative")
+        raise LoweringError(f"{where}: the exponential table must hold {dim + 1} unsigned integers, es must be >= 0")
     return ({"table": table.i, "t": ti, "neg": neg},
             {"es": es, "e_bits": unsigned_bits(table.i), "t_bits": bits_for(ti)})
 

@@ -28,6 +28,11 @@ class Branch:
         return int(attr(self.conv, "dilations", [1, 1])[0])
 
     @property
+    def shared(self) -> tuple:
+        """What the branches of one layer have in common."""
+        return self.weight.shape, self.groups, self.epi.y, self.epi.z.bits
+
+    @property
     def groups(self) -> int:
         return int(attr(self.conv, "group", 1))
 
@@ -106,7 +111,8 @@ def lower_conv(low: Lowering) -> int:
         outs = {b.epi.node.output[0] for b in found}
         total, where = add_tree(g, outs), found[0].epi.where
         if total is None:
-            raise LoweringError(f"{where}: the branches {', '.join(sorted(outs))} over {source} must be added up, and only that")
+            names = ", ".join(sorted(outs))
+            raise LoweringError(f"{where}: the branches {names} over {source} must be added up, and nothing else")
         emit_conv(low, found, total, where)
     return len(groups)
 
@@ -120,9 +126,9 @@ def emit_conv(low: Lowering, found: list[Branch], total: str, where: str) -> Non
     attrs, consts = [], []
     for b in found:
         a, c, _ = align(low, b.epi, b.main, 0, [], cout)
-        if (b.weight.shape, b.groups, b.epi.y, b.epi.z.bits) != (first.weight.shape, first.groups, first.epi.y, first.epi.z.bits):
-            raise LoweringError(f"{b.epi.where}: differs from {where} in shape, groups, or quantizers; the branches of one "
-                                "sum share them")
+        if b.shared != first.shared:
+            raise LoweringError(f"{b.epi.where}: differs from {where} in shape, groups or quantizers; the branches of "
+                                "one sum share them")
         attrs.append(a)
         consts.append({**c, "w": b.weight})
     merged = {k: max(a[k] for a in attrs) for k in ("m_bits", "o_bits", "slope_bits", "o2_bits")}

@@ -1,4 +1,4 @@
-"""Data movement and exact sums: patchify, tile, channel_pool, map_pool, global_pool, recognised by where elements go."""
+"""Data movement and exact sums, recognised by where elements go: patchify, tile and the pools."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def lower_tile(low: Lowering) -> int:
         if not np.array_equal(index.reshape(-1), expected.reshape(-1)):
             continue
         dtype, e = low.type_of(root)
-        layer = low.layer("tile", label(node), token_dims=list(f.shape[1:-1]), channels=c, ratio=n // c, dtype=dtype.name)
+        layer = low.layer("tile", label(node), token_dims=list(f.shape[1:-1]), channels=c, ratio=n // c,
+                          dtype=dtype.name)
         low.emit_at(layer, [root], [out], {}, label(node), [e], [e])
         done += 1
     return done
@@ -122,13 +123,14 @@ def lower_sums(low: Lowering) -> int:
         outs, terms = index.shape
         src = g.shape(root)
         size, c = int(np.prod(src)), src[-1]
-        flat = np.arange(size)
+        flat, dims = np.arange(size), list(src[1:-1])
         if size != outs * terms:
             continue
         if c % terms == 0 and np.array_equal(index, flat.reshape(-1, terms)):
-            layer = low.layer("channel_pool", where, token_dims=list(src[1:-1]), channels=c, ratio=terms, bits=dtype.bits)
-        elif c % terms == 0 and np.array_equal(index, flat.reshape(-1, terms, c // terms).swapaxes(1, 2).reshape(-1, terms)):
-            layer = low.layer("map_pool", where, token_dims=list(src[1:-1]), channels=c // terms, taps=terms, bits=dtype.bits)
+            layer = low.layer("channel_pool", where, token_dims=dims, channels=c, ratio=terms, bits=dtype.bits)
+        elif c % terms == 0 and np.array_equal(
+                index, flat.reshape(-1, terms, c // terms).swapaxes(1, 2).reshape(-1, terms)):
+            layer = low.layer("map_pool", where, token_dims=dims, channels=c // terms, taps=terms, bits=dtype.bits)
         elif outs == c and np.array_equal(index, flat.reshape(terms, c).T):
             layer = low.layer("global_pool", where, tokens=terms, channels=c, bits=dtype.bits)
         else:

@@ -45,7 +45,8 @@ def lower_shift(low: Lowering) -> int:
         if any(k is None for k, _ in taps) or low.type_of(u) is None:
             continue
         if len(rest) != 1 or rest[0].index is not None or low.type_of(rest[0].root) is None:
-            raise LoweringError(f"{epi.where}: a shift stencil needs the taps and one residual, found {term_list(epi.first)}")
+            found = term_list(epi.first)
+            raise LoweringError(f"{epi.where}: a shift stencil needs the taps and one residual, found {found}")
         emit_shift(low, epi, u, taps, rest[0])
         done += 1
     return done

@@ -13,8 +13,8 @@ from .match import LoweringError, label
 def threshold_constants(m: np.ndarray, o: np.ndarray, lo: int, hi: int) -> tuple[np.ndarray, np.ndarray]:
     """Thresholds t and polarities of [m*x + o >= 0] for integers x in [lo, hi]: (x >= t) xor pol.
 
-    m > 0: x >= ceil(-o/m). m < 0: x <= floor(o/|m|), that is not x >= floor(o/|m|) + 1. m = 0: the sign of o, for every x.
-    A threshold outside [lo, hi + 1] is clipped there, which changes no comparison.
+    m > 0: x >= ceil(-o/m). m < 0: x <= floor(o/|m|), that is not x >= floor(o/|m|) + 1. m = 0: the sign of o, for
+    every x. A threshold outside [lo, hi + 1] is clipped there, which changes no comparison.
     """
     a = np.where(m == 0, 1, np.abs(m))
     up, down = -(o // a), o // a + 1

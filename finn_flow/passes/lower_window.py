@@ -99,15 +99,16 @@ def emit_concat(low: Lowering, node: NodeProto, u: Term, m: Term, epi: Epilogue,
     win, nw = pool.window, (h // pool.window) * (w // pool.window)
     dtype, e = low.int_type(u.root, where)
     if pool.source != u.root or (other.source, other.window, other.padding) != (u.root, win, pool.padding):
-        raise LoweringError(f"{where}: the merge tokens must pool the map that is cut into windows, with equal max and sum pooling")
+        raise LoweringError(f"{where}: the merge tokens must pool the map that is cut into windows, maximum and sum "
+                            "over the same cells")
     merge = np.tile(np.arange(nw * c), nw)
     flat = np.arange(h * w * c) if u.index is None else u.index.reshape(-1)
     tokens = np.arange(nw * c) if m.index is None else m.index.reshape(-1)
     if not np.array_equal(flat, windows_index(h, w, c, win).reshape(-1)) or not np.array_equal(tokens, merge):
         raise LoweringError(f"{where}: not the row-major windows of the map followed by all merge tokens")
     if epi.act or (epi.y.bits, epi.y.exp) != (dtype.bits, e):
-        raise LoweringError(f"{where}: merge tokens must be quantized like the map ({dtype.name}, exponent {e}), they have "
-                            f"{epi.y.bits} bits and exponent {epi.y.exp}")
+        raise LoweringError(f"{where}: merge tokens must be quantized like the map ({dtype.name}, exponent {e}), they "
+                            f"have {epi.y.bits} bits and exponent {epi.y.exp}")
     attrs, ca, cb, o = blend(low, epi, a, b, e)
     attrs |= dict(height=h, width=w, channels=c, window=win, padding=pool.padding, row0=0, bits=dtype.bits)
     layer = with_o_bits(low, "window_concat", where, attrs, o)
@@ -155,7 +156,7 @@ def emit_merge(low: Lowering, epi: Epilogue, part: Term, total: Term, added: np.
     dtype, e = low.int_type(part.root, where)
     size, nw = int(np.prod(low.g.shape(part.root))), added.shape[1]
     t = size // c // nw
-    win = int(round((t - nw) ** 0.5))
+    win = round((t - nw) ** 0.5)
     tokens = np.arange(size).reshape(nw, t, c)
     if win * win + nw != t or (h // win) * (w // win) != nw:
         raise LoweringError(f"{where}: {nw} windows of {t} tokens do not tile a {h} x {w} map")
@@ -169,7 +170,8 @@ def emit_merge(low: Lowering, epi: Epilogue, part: Term, total: Term, added: np.
         raise LoweringError(f"{where}: not the inverse of the window partition with summed merge tokens upsampled")
     attrs, pa, pb, o = blend(low, epi, part, total, e)
     if epi.y.bits != dtype.bits:
-        raise LoweringError(f"{where}: window_merge keeps the width of its input, {dtype.bits}, the quantizer has {epi.y.bits}")
+        raise LoweringError(f"{where}: window_merge keeps the width of its input, {dtype.bits} bits, the quantizer has "
+                            f"{epi.y.bits}")
     attrs |= dict(height=h, width=w, channels=c, window=win, row0=0, bits=dtype.bits)
     layer = with_o_bits(low, "window_merge", where, attrs, o)
     low.emit(layer, [part.root], [epi.node.output[0]], {"pa": pa, "pb": pb, "o": o}, where)

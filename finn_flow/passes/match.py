@@ -1,13 +1,13 @@
 """Structural matching on ONNX/QONNX graphs.
 
-Nothing here looks at node names (except in error messages): patterns are recognised by operations, constants and shapes.
+Nothing here looks at node names, except in messages: patterns are recognised by operations, constants and shapes.
 :class:`Graph` answers who produces and consumes a tensor, evaluates constant sub-graphs (a Quant on an initializer
 included) and describes quantizers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,12 @@ from onnx import NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from qonnx.core.modelwrapper import ModelWrapper
 
-from ..streams import BIPOLAR, DType
+from ..streams import DType
+from .edit import Edits
 from .fixed import Fixed, NotFixedPoint
+
+RAW_BITS = 16
+"""Widest mantissa of a constant that no Quant declares: scales and shifts, not learned values."""
 
 
 class LoweringError(ValueError):
@@ -52,7 +56,7 @@ def label(node: NodeProto | None) -> str:
     return "graph input" if node is None else f"{node.name or '?'} ({node.op_type} -> {', '.join(node.output)})"
 
 
-class Graph:
+class Graph(Edits):
     """A ModelWrapper with indices. After changing nodes call :meth:`refresh`."""
 
     def __init__(self, model: ModelWrapper):
@@ -156,10 +160,11 @@ class Graph:
         try:
             if node is not None and node.op_type == "Quant":
                 return Fixed.of(v, self.quantizer(node).exp)
-            return Fixed.of(v)
+            return Fixed.of(v, max_bits=RAW_BITS)
         except NotFixedPoint as e:
-            raise LoweringError(f"constant {tensor} ({label(node) if node else 'initializer'}) is not fixed point: {e}; "
-                                "quantize it in the model") from None
+            what = label(node) if node else "initializer"
+            raise LoweringError(f"constant {tensor} ({what}) is not fixed point: {e}; quantize it in the "
+                                "model") from None
 
     # ---- quantizers
     def is_activation_quant(self, node: NodeProto) -> bool:
@@ -179,10 +184,11 @@ class Graph:
         m, e = np.frexp(scale[0])
         if scale.size != 1 or m != 0.5:
             raise LoweringError(f"{label(node)}: scale {scale[:3]} is not one power of two")
-        return Quantizer(int(np.float64(b).flat[0]), bool(attr(node, "signed", 1)), int(e) - 1, bool(attr(node, "narrow", 0)))
+        signed, narrow = bool(attr(node, "signed", 1)), bool(attr(node, "narrow", 0))
+        return Quantizer(int(np.float64(b).flat[0]), signed, int(e) - 1, narrow)
 
     def sign_input(self, tensor: str) -> str | None:
-        """x when the tensor is sign(x) with sign(0) = +1: BipolarQuant of scale 1, Where(x >= 0, 1, -1) or a form of it."""
+        """x when the tensor is sign(x): BipolarQuant of scale 1, Where(x >= 0, 1, -1) or 2 * (x >= 0) - 1."""
         n = self.producer.get(tensor)
         if n is None:
             return None
@@ -220,92 +226,6 @@ class Graph:
             return n.input[1], n.op_type == "LessOrEqual"
         return None
 
-    # ---- changes
-    def insert(self, nodes: Iterable[NodeProto], replaces: Sequence[str]) -> None:
-        """Put nodes into the graph in place of the producers of the tensors ``replaces``.
-
-        The old nodes stay as dead code, and the order of nodes is not topological, until :meth:`sweep`.
-        """
-        for t in replaces:
-            old = self.producer.pop(t)
-            old.output[list(old.output).index(t)] = f"{t}__replaced"
-            for i in old.input:
-                self.consumer[i] = [n for n in self.consumer[i] if n is not old]
-        for n in nodes:
-            self.model.graph.node.append(n)
-            self.index(self.model.graph.node[-1])
-
-    def redirect(self, node: NodeProto, old: str, new: str) -> None:
-        """Let a node read another tensor."""
-        for k, t in enumerate(node.input):
-            if t == old:
-                node.input[k] = new
-        self.consumer[old] = [n for n in self.consumer[old] if n is not node]
-        self.consumer.setdefault(new, []).append(node)
-
-    def index(self, node: NodeProto) -> None:
-        """Enter an added node into the indices."""
-        self.producer.update({t: node for t in node.output})
-        for t in dict.fromkeys(node.input):
-            self.consumer.setdefault(t, []).append(node)
-        for t in [*node.input, *node.output]:
-            self._const.pop(t, None)
-
-    def set_shape(self, tensor: str, shape: Sequence[int]) -> None:
-        self.model.set_tensor_shape(tensor, list(shape))
-        self._shapes[tensor] = list(shape)
-
-    def note_shape(self, tensor: str, shape: Sequence[int]) -> None:
-        """Enter a shape that the model has already."""
-        self._shapes[tensor] = list(shape)
-
-    def add_initializer(self, name: str, value: np.ndarray) -> None:
-        self.model.graph.initializer.append(numpy_helper.from_array(value, name))
-        self.init_names[name] = self.model.graph.initializer[-1]
-
-    def sweep(self) -> int:
-        """Remove nodes whose results nobody uses, sort topologically, drop unused initializers; number removed."""
-        g, needed, keep = self.model.graph, set(self.outputs), set()
-        stack = list(needed)
-        while stack:
-            t = stack.pop()
-            n = self.producer.get(t)
-            if n is not None and id(n) not in keep:
-                keep.add(id(n))
-                stack += [i for i in n.input if i]
-        nodes = [n for n in g.node if id(n) in keep]
-        removed = len(g.node) - len(nodes)
-        order, done, by_out = [], set(), {t: n for n in nodes for t in n.output}
-
-        for root in nodes:
-            path = [root]
-            while path:
-                n = path[-1]
-                todo = [by_out[t] for t in n.input if t in by_out and id(by_out[t]) not in done]
-                if todo:
-                    path.append(todo[0])
-                    continue
-                path.pop()
-                if id(n) not in done:
-                    done.add(id(n))
-                    order.append(n)
-        copies = []
-        for n in order:
-            c = NodeProto()
-            c.CopyFrom(n)
-            copies.append(c)
-        del g.node[:]
-        g.node.extend(copies)
-        used = {t for n in g.node for t in n.input} | set(self.outputs)
-        for coll in (g.initializer, g.value_info, g.quantization_annotation):
-            key = "tensor_name" if coll is g.quantization_annotation else "name"
-            produced = used | {t for n in g.node for t in n.output} | set(self.inputs)
-            drop = [i for i, v in enumerate(coll) if getattr(v, key) not in produced]
-            for i in reversed(drop):
-                del coll[i]
-        self.refresh()
-        return removed
-
 
 def pairs(node: NodeProto) -> Iterator[tuple[str, str]]:
     """Both orders of the inputs of a commutative op (one order for Sub, Div)."""
@@ -318,5 +238,3 @@ def run_node(node: NodeProto, args: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Evaluate one standard ONNX node."""
     return ReferenceEvaluator(node).run(None, args)
 
-
-__all__ = ["BIPOLAR", "Graph", "LoweringError", "Quantizer", "attr", "label", "pairs", "run_node"]

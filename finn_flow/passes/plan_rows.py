@@ -2,8 +2,8 @@
 
 A circular stencil needs rows from the other end of the map. Two strategies:
 
-* ``rotate`` (default): the shift layer sees the map extended by its first rows and puts out a rotated order: row k of the
-  stream is map row (row0 + k) mod H. Only a few rows are stored, not a frame. Later layers of the stage work in that
+* ``rotate`` (default): the shift layer sees the map extended by its first rows and puts out a rotated order: row k
+  of the stream is map row (row0 + k) mod H. Only a few rows are stored, not a frame. Later layers of the stage work in that
   order: zero-padded convolutions mask rows by their map position, their residual is rotated alike, position embeddings
   are permuted, a 2x2 patchify halves row0 (the shift before it makes row0 even).
 * ``frame``: a frame buffer in front of every shift restores the natural order everywhere.
@@ -28,8 +28,8 @@ from .finish import insert_duplicates, name_nodes, remove_duplicates
 from .lower import compare
 from .match import Graph, LoweringError
 
-KEEP = {"threshold", "affine", "binary_linear", "int_linear", "tile", "channel_pool", "map_pool", "lookup", "add", "fifo",
-        "layer_norm", "position_embedding"}
+KEEP = {"threshold", "affine", "binary_linear", "int_linear", "tile", "channel_pool", "map_pool", "lookup", "add",
+        "fifo", "layer_norm", "position_embedding"}
 """Layers that work token by token: the row order passes through."""
 ANY = {"global_pool", "qd_attention", "argmax"}
 """Layers for which the order of rows makes no difference, or whose streams are no maps."""
@@ -130,7 +130,8 @@ class RowPlanner:
         h, w, c = self._dims(tensor)
         p = self.g.producer.get(tensor)
         k = list(p.output).index(tensor) if p is not None else 0
-        dtype = ops.layer_from_node(p).outputs()[k].dtype.name if p is not None else "UINT8"
+        dtype = (ops.layer_from_node(p).outputs()[k].dtype.name if p is not None
+                 else self.model.get_tensor_datatype(tensor).name)
         exp = getCustomOp(p).exponents()[1][k] if p is not None else 0
         layer = layers()["wrap_rows"](height=h, width=w, channels=c, dtype=dtype, start=start, count=count, frame=frame)
         out = f"{tensor}_rows{len(self.made)}"

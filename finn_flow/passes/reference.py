@@ -61,7 +61,7 @@ def reference(model: ModelWrapper, images: np.ndarray) -> dict[str, np.ndarray]:
     """All non-constant tensors by name, each (N, ...) with the batch of ``images`` in front.
 
     Args:
-        model: exported graph of batch 1 (or of a fixed batch that divides N). images: (N, H, W, C) or as the input asks.
+        model: exported graph of batch 1 (or of a fixed batch that divides N). images: (N, H, W, C).
     """
     g = Graph(model)
     (name,) = g.inputs

@@ -17,7 +17,7 @@ CONFIGS = Path(__file__).parents[1] / "model" / "configs"
 
 @pytest.fixture(scope="module", params=["nano", "variant"])
 def exported(request, tmp_path_factory):
-    """(graph, pixels, logits): `nano` with padding, layer norm, binary down-sampling; `variant` with the other choices."""
+    """(graph, pixels, logits): `nano` has padding, layer norm, binary down-sampling; `variant` the other choices."""
     pytest.importorskip("torch")
     from bhvit.model.config import load_config
     from bhvit.model.export import export

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
 from bhvit.finn_flow import ops
@@ -241,6 +242,7 @@ def test_reference_equals_stock_qonnx():
     y = b.quant(b.prelu(b.quant(b.add(b.affine(acc, 6, 0), "x"), 10, -1), 6, -1), 8, 0)
     model = b.build(y)
     infer_shapes(model)
+    model = ModelWrapper(model.model)
     ref = reference(model, images(b, 3))
     for k, image in enumerate(images(b, 3)):
         ctx = execute_onnx(model, {"x": image[None].astype(np.float32)}, return_full_exec_context=True)
