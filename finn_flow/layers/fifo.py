@@ -8,6 +8,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, FoldingError, Resources
+from .cost import block_rams
 from .elementwise import ElementwiseLayer
 
 #: deepest FIFO in distributed RAM (as in bv_fifo.sv)
@@ -43,8 +44,7 @@ class Fifo(ElementwiseLayer):
             return Resources(lut=width + 6, bits=2 * width)
         if self.depth <= SHALLOW:  # RAM32M16: 14 bits in 8 LUTs; RAM64M8: 7 bits in 8 LUTs
             return Resources(lut=width * 8 / (14 if self.depth <= 33 else 7) + 20, bits=self.depth * width)
-        bram18 = -(-width // 36) * -(-self.depth // 512)
-        return Resources(lut=50, bram18=bram18, bits=self.depth * width)
+        return Resources(lut=50, bram18=block_rams(width, self.depth), bits=self.depth * width)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"WIDTH": self.inputs()[0].width, "DEPTH": self.depth, "ID": self.ID}
