@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Repeats the channels of each token RATIO times: out[j] = in[j mod C], C = FOLDS beats of the token group.
+// Repeats the channels of each token RATIO times: out[j] = in[j mod C], C = FOLDS beats of the token group. The last
+// repetition leaves out its last CUT beats.
 // The first pass forwards the input and keeps it in a buffer of one token group; the others replay the buffer, while
 // the input waits (the output never does). WIDTH-bit beats are opaque. One output beat per cycle, latency 2.
 // Checked: all parameters.
 module bv_tile #(
     parameter int WIDTH = 0,
     parameter int FOLDS = 0,
-    parameter int RATIO = 0
+    parameter int RATIO = 0,
+    parameter int CUT = 0
 ) (
     input  logic             clk,
     input  logic             rst,
@@ -19,10 +21,10 @@ module bv_tile #(
 );
   localparam int FW = FOLDS > 1 ? $clog2(FOLDS) : 1;
   localparam int RW = RATIO > 1 ? $clog2(RATIO) : 1;
-  initial if (WIDTH < 1 || FOLDS < 1 || RATIO < 1)
-    $error("bv_tile: WIDTH=%0d FOLDS=%0d RATIO=%0d", WIDTH, FOLDS, RATIO);
+  initial if (WIDTH < 1 || FOLDS < 1 || RATIO < 1 || CUT < 0 || CUT >= FOLDS || (CUT > 0 && RATIO < 2))
+    $error("bv_tile: WIDTH=%0d FOLDS=%0d RATIO=%0d CUT=%0d", WIDTH, FOLDS, RATIO, CUT);
 
-  logic ce, step, first, first1, valid1;
+  logic ce, step, first, first1, valid1, last_pass, last_fold;
   logic [FW-1:0] fold;
   logic [RW-1:0] pass;
   logic [WIDTH-1:0] x1, replay;
@@ -31,6 +33,8 @@ module bv_tile #(
   assign first = pass == '0;
   assign in0_ready = ce && first;
   assign step = ce && (in0_valid || !first);
+  assign last_pass = pass == RW'(RATIO - 1);
+  assign last_fold = fold == (last_pass ? FW'(FOLDS - 1 - CUT) : FW'(FOLDS - 1));
 
   bv_ram #(.WIDTH(WIDTH), .DEPTH(FOLDS)) u_ram (
       .clk, .we(step && first), .waddr(fold), .wdata(in0_data), .re(ce), .raddr(fold), .rdata(replay));
@@ -45,8 +49,8 @@ module bv_tile #(
       valid1 <= step;
       out0_valid <= valid1;
       if (step) begin
-        fold <= fold == FW'(FOLDS - 1) ? '0 : FW'(fold + 1'b1);
-        if (fold == FW'(FOLDS - 1)) pass <= pass == RW'(RATIO - 1) ? '0 : RW'(pass + 1'b1);
+        fold <= last_fold ? '0 : FW'(fold + 1'b1);
+        if (last_fold) pass <= last_pass ? '0 : RW'(pass + 1'b1);
       end
     end
     if (ce) begin

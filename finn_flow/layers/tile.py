@@ -1,33 +1,49 @@
-"""Repetition of the channels: ``out[j] = in[j mod C]``, the residual of a widening binary layer."""
+"""Repetition of the channels: ``out[j] = in[j mod C]``, the residual of a widening binary layer.
+
+The last repetition may leave out its last ``cut`` channels, where the new width is no multiple of the old.
+"""
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..streams import DType, Stream
-from .base import Constants, Resources
+from .base import Constants, FoldingError, Resources
 from .tokenwise import TokenwiseLayer
 
 
 class Tile(TokenwiseLayer):
-    """in0: (*token_dims, C) dtype; out0: (*token_dims, ratio * C). One output beat per cycle."""
+    """in0: (*token_dims, C) dtype; out0: (*token_dims, ratio * C - cut). One output beat per cycle."""
 
     stem: ClassVar[str] = "tile"
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "common", "TP": "tokens"}
 
     ratio: int = 2
+    cut: int = 0
     dtype: str = "INT8"
+
+    @property
+    def common(self) -> int:
+        """Greatest divisor of all repetitions, whole or cut."""
+        return gcd(self.channels, self.cut)
+
+    def check(self) -> None:
+        super().check()
+        if not 0 <= self.cut < self.channels or (self.cut and self.ratio < 2):
+            raise FoldingError(f"tile: cut={self.cut} must be less than channels={self.channels}, and 0 for ratio=1.")
 
     def inputs(self) -> list[Stream]:
         return [self.stream(self.channels, DType.from_name(self.dtype))]
 
     def outputs(self) -> list[Stream]:
-        return [self.stream(self.ratio * self.channels, DType.from_name(self.dtype))]
+        return [self.stream(self.ratio * self.channels - self.cut, DType.from_name(self.dtype))]
 
     def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
         (x,) = inputs
-        return [np.tile(x, self.ratio)]
+        return [np.tile(x, self.ratio)[..., : self.ratio * self.channels - self.cut]]
 
     def cycles(self) -> int:
         return self.outputs()[0].beats
@@ -37,7 +53,8 @@ class Tile(TokenwiseLayer):
         return Resources(lut=width * (1 + self.folds / 32) + 15, bits=self.folds * width)
 
     def rtl_parameters(self) -> dict[str, int]:
-        return {"WIDTH": self.inputs()[0].width, "FOLDS": self.folds, "RATIO": self.ratio}
+        return {"WIDTH": self.inputs()[0].width, "FOLDS": self.folds, "RATIO": self.ratio,
+                "CUT": self.cut // self.SIMD}
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
@@ -46,4 +63,6 @@ class Tile(TokenwiseLayer):
             dict(token_dims=[3, 4], channels=5, SIMD=5, TP=2, ratio=3),
             dict(token_dims=[4, 2], channels=9, SIMD=3, TP=4, ratio=2, dtype="INT12"),
             dict(token_dims=[6], channels=7, ratio=1),
+            dict(token_dims=[4], channels=6, SIMD=2, TP=2, ratio=2, cut=4),
+            dict(token_dims=[3], channels=5, ratio=3, cut=4),
         ]

@@ -1,8 +1,8 @@
 """What all lowering passes share: the graph, the types of its tensors, reference values, and how a layer goes in.
 
 A pass calls :meth:`Lowering.emit`, which inserts the hardware node in the value domain and at once runs its golden
-model on the reference values of its inputs. The result must equal the reference value of the tensor it replaces, in every
-element, so a wrong pass is caught at the node and index where it is wrong.
+model on the reference values of its inputs. The result must equal the reference value of the tensor it replaces, in
+every element, so a wrong pass is caught at the node and index where it is wrong.
 """
 
 from __future__ import annotations

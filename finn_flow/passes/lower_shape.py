@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import NodeProto
 
 from .context import Lowering
 from .fixed import Fixed
@@ -40,59 +41,36 @@ def lower_patchify(low: Lowering) -> int:
     return done
 
 
-def lower_cut(low: Lowering) -> int:
-    """Channels repeated and cut to a width that is no multiple, as an int_linear with one 1 per row.
-
-    `tile` repeats whole tensors only; the selection is exact and keeps the type.
-    """
-    g, done = low.g, 0
-    for node in g.nodes("Slice"):
-        out = node.output[0]
-        f = low.form(out)
-        if len(f.terms) != 1 or not f.const.zero or f.terms[0].coef != ONE or low.type_of(f.terms[0].root) is None:
-            continue
-        root, index = f.terms[0].root, f.terms[0].index
-        c, n = g.shape(root)[-1], f.shape[-1]
-        rows = np.arange(int(np.prod(g.shape(root)))).reshape(-1, c)
-        if n <= c or index is None or index.size != len(rows) * n:
-            continue
-        if not np.array_equal(index.reshape(-1, n), rows[:, np.arange(n) % c]):
-            continue
-        dtype, e = low.type_of(root)
-        w = np.zeros((n, c), np.int64)
-        w[np.arange(n), np.arange(n) % c] = 1
-        layer = low.layer("int_linear", label(node), token_dims=list(f.shape[1:-1]), in_channels=c, out_channels=n,
-                          in_bits=dtype.bits, w_bits=2, m_bits=2, o_bits=2, out_bits=dtype.bits)
-        low.emit_at(layer, [root], [out], {"w": w, "m": np.ones(n), "o": np.zeros(n)}, label(node), [e], [e])
-        done += 1
-    g.sweep()
-    return done
-
-
 def lower_tile(low: Lowering) -> int:
-    """Concatenation of a tensor with itself along the channels."""
-    g, done = low.g, lower_cut(low)
-    for node in g.nodes("Concat", "Tile", "Expand"):
-        out = node.output[0]
-        if out not in g.producer:
-            continue
-        f = low.form(out)
-        if len(f.terms) != 1 or not f.const.zero or f.terms[0].coef != ONE or low.type_of(f.terms[0].root) is None:
-            continue
-        root, index = f.terms[0].root, f.terms[0].index
-        c, n = g.shape(root)[-1], f.shape[-1]
-        size = int(np.prod(g.shape(root)))
-        if index is None or n % c or n == c or index.size != size * (n // c):
-            continue
-        expected = np.tile(np.arange(size).reshape(-1, c), (1, n // c))
-        if not np.array_equal(index.reshape(-1), expected.reshape(-1)):
-            continue
-        dtype, e = low.type_of(root)
-        layer = low.layer("tile", label(node), token_dims=list(f.shape[1:-1]), channels=c, ratio=n // c,
-                          dtype=dtype.name)
-        low.emit_at(layer, [root], [out], {}, label(node), [e], [e])
-        done += 1
+    """Concatenation of a tensor with itself along the channels, the last copy possibly cut by a Slice."""
+    g, done = low.g, 0
+    for op in ("Slice", "Concat", "Tile", "Expand"):  # the cut ones first: they contain a whole one
+        for node in g.nodes(op):
+            if node.output[0] in g.producer:
+                done += tile_at(low, node)
+        g.sweep()
     return done
+
+
+def tile_at(low: Lowering, node: NodeProto) -> bool:
+    """Replaces ``node`` by a tile if its elements are the channels of one tensor, over and over."""
+    g, out = low.g, node.output[0]
+    f = low.form(out)
+    if len(f.terms) != 1 or not f.const.zero or f.terms[0].coef != ONE or low.type_of(f.terms[0].root) is None:
+        return False
+    root, index = f.terms[0].root, f.terms[0].index
+    c, n = g.shape(root)[-1], f.shape[-1]
+    rows = np.arange(int(np.prod(g.shape(root)))).reshape(-1, c)
+    if n <= c or index is None or index.size != len(rows) * n:
+        return False
+    if not np.array_equal(index.reshape(-1, n), rows[:, np.arange(n) % c]):
+        return False
+    dtype, e = low.type_of(root)
+    ratio = -(-n // c)
+    layer = low.layer("tile", label(node), token_dims=list(f.shape[1:-1]), channels=c, ratio=ratio, cut=ratio * c - n,
+                      dtype=dtype.name)
+    low.emit_at(layer, [root], [out], {}, label(node), [e], [e])
+    return True
 
 
 def reduction(low: Lowering, node) -> tuple[str, Fixed, np.ndarray] | None:

@@ -2,10 +2,10 @@
 
 A circular stencil needs rows from the other end of the map. Two strategies:
 
-* ``rotate`` (default): the shift layer sees the map extended by its first rows and puts out a rotated order: row k
-  of the stream is map row (row0 + k) mod H. Only a few rows are stored, not a frame. Later layers of the stage work in that
-  order: zero-padded convolutions mask rows by their map position, their residual is rotated alike, position embeddings
-  are permuted, a 2x2 patchify halves row0 (the shift before it makes row0 even).
+* ``rotate`` (default): the shift layer sees the map extended by its first rows and puts out a rotated order: row k of
+  the stream is map row (row0 + k) mod H. Only a few rows are stored, not a frame. Later layers of the stage work in
+  that order: zero-padded convolutions mask rows by their map position, their residual is rotated alike, position
+  embeddings are permuted, a 2x2 patchify halves row0 (the shift before it starts one row later where it would be odd).
 * ``frame``: a frame buffer in front of every shift restores the natural order everywhere.
 
 Outputs of the network do not change; the comparison is repeated here.

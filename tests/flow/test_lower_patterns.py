@@ -179,6 +179,38 @@ def test_shift_and_row_order(side, rows):
     assert "wrap_rows" in stems(planned)
 
 
+@pytest.mark.parametrize("width", [8, 10, 13])
+def test_tile_of_any_width(width):
+    b = Builder((1, 4, 5), width)
+    wide = b.op("Concat", *["x"] * 3, axis=-1)
+    y = b.op("Slice", wide, *(b.init([v], np.int64) for v in (0, width, -1)))
+    model = lowered(b, b.quant(b.affine(y, width, E_X), 8, 1))
+    assert stems(model) == ["tile", "affine"]
+    assert layer(model, "tile")[0].cut == -width % 5
+
+
+def test_rotated_maps_stay_even_before_a_patchify():
+    """12 -> 6 -> 3 rows with a shift in each: the second map starts at row 1, its shift must repair that."""
+    side, c = 12, 4
+    b, x = Builder((1, side, side, c), 9), "x"
+    for _ in range(2):
+        b.shape = (1, side, side, c)
+        x = shift_block(b, b.quant(x, 8, 0) if x != "x" else x, c)
+        half = side // 2
+        x = b.op("Reshape", x, b.init([1, half, 2, half, 2, c], np.int64))
+        x = b.op("Transpose", x, perm=[0, 1, 3, 2, 4, 5])
+        x = b.op("Reshape", x, b.init([1, half, half, 4 * c], np.int64))
+        x = b.op("Reshape", x, b.init([1, half, half, 4, c], np.int64))
+        x = b.quant(b.affine(b.op("ReduceSum", x, b.init([3], np.int64), keepdims=0), c, 1, -6), 8, 0)
+        side = half
+    total = b.op("ReduceSum", b.op("Reshape", x, b.init([1, 9, c], np.int64)), b.init([1], np.int64), keepdims=0)
+    out = b.quant(b.affine(total, c, 0), 12, 1)
+    b.shape = (1, 12, 12, c)
+    planned = plan_rows(lowered(b, out), images(b))
+    wraps = [ops.layer_from_node(n) for n in planned.graph.node if ops.layer_class(n).stem == "wrap_rows"]
+    assert [(w.height, w.start) for w in wraps] == [(12, 0), (6, 1)]
+
+
 def test_lookup_table():
     b = Builder((1, 6, 5), 2)
     x = b.quant(b.affine("x", 5, E_X), 8, 1)
