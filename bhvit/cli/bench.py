@@ -100,8 +100,8 @@ def text(r: dict[str, Any]) -> str:
     for name, p in r.get("scale_probe", {}).items():
         y = p.get("yosys") or {}
         lines.append(f"scale probe, {name} block of BHViT-tiny at 224x224: bit-exact "
-                     f"{p['bit_exact_images']}/{p['images']}, interval {p['interval_cycles']:,.0f} of {p['target_cycles']:,} cycles, latency "
-                     f"{p['latency_cycles']:,} (RTL simulation)")
+                     f"{p['bit_exact_images']}/{p['images']}, interval {p['interval_cycles']:,.0f} of "
+                     f"{p['target_cycles']:,} cycles, latency {p['latency_cycles']:,} (RTL simulation)")
         if y:
             lines.append(f"  Yosys: {y['LUT'] + y['LUTRAM'] + y['SRL']:,} LUT sites, {y['FF']:,} FF, {y['DSP']} DSP, "
                          f"{y['BRAM_18K']} BRAM18, {y['URAM']} URAM")
