@@ -233,7 +233,7 @@ def check_equal(model: ModelWrapper, net: BHViT, images: np.ndarray, batch: int 
     Args: images: uint8 (N, S, S, Cin). Returns: N. Raises: ExportError naming tensor, image and values.
     """
     hidden = net.config.maps[0] ** 2 * net.config.widths[0] * net.config.mlp_ratios[0]
-    batch = min(batch or max(1, (1 << 22) // hidden), len(images))
+    batch = min(batch or max(1, (1 << 23) // hidden), len(images))
     runner = with_batch(model, batch)
     grid = exponents(net.hw)
     for i in range(0, len(images), batch):

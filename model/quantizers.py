@@ -15,86 +15,11 @@ from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInject
 from torch import Tensor, nn
 
 from bhvit.model.numerics import bits_for, int_range
+from bhvit.model.ste import FloorClamp, SignClip, SignRamp, exactly, floor_ste, sign
 
-
-def sign(x: Tensor) -> Tensor:
-    """+1 where x >= 0, else -1, in x's type (any shape)."""
-    return torch.where(x >= 0, torch.ones_like(x), -torch.ones_like(x))
-
-
-class _SignRamp(torch.autograd.Function):
-    """Sign forward; backward the derivative 2 - 2|x| on [-1, 1] of a piecewise polynomial (released code)."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grad * (2 - 2 * x.abs()).clamp(min=0)
-
-
-class _SignClip(torch.autograd.Function):
-    """Sign forward, identity gradient where |x| <= 1."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return sign(x)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return grad * (x.abs() <= 1).to(grad.dtype)
-
-
-class _FloorClamp(torch.autograd.Function):
-    """clip(floor(x), lo, hi); identity gradient inside the range, zero outside."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, lo: int, hi: int) -> Tensor:
-        y = torch.floor(x)
-        ctx.save_for_backward((y >= lo) & (y <= hi))
-        return y.clamp(lo, hi)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        (inside,) = ctx.saved_tensors
-        return grad * inside.to(grad.dtype), None, None
-
-
-class _FloorSte(torch.autograd.Function):
-    """floor with identity gradient; exports as ONNX Floor."""
-
-    @staticmethod
-    def symbolic(g, x):
-        return g.op("Floor", x)
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        return torch.floor(x)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return grad
-
-
-class _Exactly(torch.autograd.Function):
-    """Forward: the exact tensor; backward: as if it were the surrogate."""
-
-    @staticmethod
-    def forward(ctx, exact: Tensor, surrogate: Tensor) -> Tensor:
-        return exact
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[None, Tensor]:
-        return None, grad
-
-
-floor_ste = _FloorSte.apply
-exactly = _Exactly.apply
+__all__ = ["BinaryWeight", "CentredBinary", "CentredBinaryWeight", "FixedConst", "FixedQuant", "FloorAct",
+           "FloorPowerOfTwo", "PlainBinary", "PlainBinaryWeight", "RSign", "RSignAct", "centred_binary", "exactly",
+           "floor_ste", "sign", "sign_act"]
 
 
 class _Constants(nn.Module):
@@ -114,7 +39,7 @@ class RSign(_Constants):
         super().__init__(1.0, 1)
 
     def forward(self, x: Tensor):
-        return _SignRamp.apply(x), self.scale, self.zero, self.bits
+        return SignRamp.apply(x), self.scale, self.zero, self.bits
 
 
 class CentredBinary(_Constants):
@@ -151,7 +76,7 @@ class PlainBinary(_Constants):
         super().__init__(1.0, 1)
 
     def forward(self, w: Tensor):
-        return _SignClip.apply(w), self.scale, self.zero, self.bits
+        return SignClip.apply(w), self.scale, self.zero, self.bits
 
 
 class FloorPowerOfTwo(_Constants):
@@ -162,7 +87,7 @@ class FloorPowerOfTwo(_Constants):
         self.lo, self.hi = int_range(bit_width, signed)
 
     def forward(self, x: Tensor):
-        y = _FloorClamp.apply(x / self.scale, self.lo, self.hi) * self.scale
+        y = FloorClamp.apply(x / self.scale, self.lo, self.hi) * self.scale
         return y, self.scale, self.zero, self.bits
 
 
@@ -259,18 +184,18 @@ class FixedConst(nn.Module):
         super().__init__()
         self.latent = nn.Parameter(torch.zeros(shape))
         self.q = FixedQuant(bits, signed)
-        self.grow = grow
+        self.grow, self.cap = grow, bits
 
     @property
     def exponent(self) -> int:
         return self.q.exponent
 
     def set(self, value: Tensor, exponent: int) -> None:
-        """Stores round(value / 2**exponent), saturated. With `grow` the width becomes what the values need."""
+        """Stores round(value / 2**exponent), saturated. With `grow` the width is what the values need."""
         ints = torch.floor(value.detach().to(torch.float64).reshape(self.latent.shape) * 2.0**-exponent + 0.5)
         bits = self.q.bits
         if self.grow:
-            bits = bits_for(int(ints.min()), int(ints.max()))
+            bits = min(bits_for(int(ints.min()), int(ints.max())), self.cap)
         self.q.set_exponent(exponent, bits)
         self.set_integers(ints.clamp(*self.q.limits))
 

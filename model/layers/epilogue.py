@@ -146,8 +146,9 @@ class Epilogue(nn.Module):
             bound = ints * acc.bound + o.abs() * 2.0**-e_p
             if lsb_res is not None:
                 bound = bound + self._res1.bound * (2.0 ** (self._res1.e - e_p)) / self.ratio
-            # a quarter of the range is left for the half LSB and for fine-tuning
-            if float(bound.max()) < 0.75 * EXACT_LIMIT:
+            # a quarter of the range is left for the half LSB and for fine-tuning; o itself has 24 bits
+            offset = float(o.abs().max()) * 2.0**-e_p
+            if float(bound.max()) < 0.75 * EXACT_LIMIT and offset < 0.45 * EXACT_LIMIT:
                 return e_m
             if lsb_res is not None and e_p + 1 > lsb_res:
                 require_exact(type(self).__name__, "multiplier * accumulator + offset + residual", float(bound.max()))

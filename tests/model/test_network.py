@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import CONFIGS, lively_images, random_float
+from model_nets import CONFIGS, lively_images, random_float
 
 from bhvit.model.config import ConfigError, load_config, parse_config
 from bhvit.model.layers.epilogue import Epilogue
