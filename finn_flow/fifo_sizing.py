@@ -72,7 +72,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         bounds[n.name] = max(64, BOUND_FRAMES * ops.layer_from_node(n).inputs()[0].beats)
     big = graph.set_depths(copy.deepcopy(model), bounds)
     design = stitch(big, Path(work) / "stitched_unlimited")
-    sim = DesignSim(design, Path(work) / "sim", "sizing", jobs=jobs)
+    short = design.max_cycles < 20_000  # then compiling takes longer than simulating
+    sim = DesignSim(design, Path(work) / "sim", "sizing", optimize="-O1" if short else None, jobs=jobs)
     rng = np.random.default_rng(seed)
     st = design.inputs[0]
     cycles = rounds = 0
@@ -120,7 +121,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         depths = grown
     raise SizingFailed("The sized design does not keep the interval of the unlimited one.", where=_where(states),
                        why=f"interval {steady} against {interval} cycles, status {result.status}",
-                       do="set `fifo_depths` by hand, or report this network")
+                       do="report this network")
 
 
 def _where(states: list[FifoState]) -> str:
