@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import helper
+from onnx import NodeProto, helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
@@ -115,7 +115,7 @@ class Lowering:
                 t = new
             real_out.append(t)
         try:
-            node = ops.make_node(layer, real_in, real_out, constants, self.model, name, e_in, e_out)
+            node = self._make(layer, real_in, real_out, constants, name, e_in, e_out)
         except ValueError as e:
             raise LoweringError(f"{where}: {e}") from None
         self._check(node, layer, constants, inputs, outputs, e_in, e_out, where)
@@ -125,6 +125,18 @@ class Lowering:
             self.g.note_shape(t, [1, *st.dims])
         self.g.insert([*nodes, node, *after], [t for t in outputs if t in self.g.producer])
         return list(outputs)
+
+    def _make(self, layer: Layer, inputs: list[str], outputs: list[str], constants: Constants, name: str,
+              e_in: Sequence[int], e_out: Sequence[int]) -> NodeProto:
+        """ops.make_node on an empty model, whose parts are moved over: look-ups in a large ModelWrapper are slow."""
+        part = ModelWrapper(helper.make_model(helper.make_graph([], "part", [], [])))
+        node = ops.make_node(layer, inputs, outputs, constants, part, name, e_in, e_out)
+        g = self.model.graph
+        g.initializer.extend(part.graph.initializer)
+        g.quantization_annotation.extend(part.graph.quantization_annotation)
+        g.value_info.extend(v for v in part.graph.value_info if not self.g.has_shape(v.name))
+        self.g.init_names.update({i.name: i for i in list(g.initializer)[len(g.initializer) - len(constants):]})
+        return node
 
     def _reshape(self, source: str, target: str, shape: list[int], nodes: list) -> str:
         s = f"{target}_shape"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from onnx import NodeProto, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 
 class Edits:
@@ -42,7 +42,10 @@ class Edits:
             self._const.pop(t, None)
 
     def set_shape(self, tensor: str, shape: Sequence[int]) -> None:
-        self.model.set_tensor_shape(tensor, list(shape))
+        """Shape of a tensor that has none yet; a known one is left alone."""
+        if self.has_shape(tensor):
+            return
+        self.model.graph.value_info.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, list(shape)))
         self._shapes[tensor] = list(shape)
 
     def note_shape(self, tensor: str, shape: Sequence[int]) -> None:

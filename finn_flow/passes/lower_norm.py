@@ -89,7 +89,6 @@ def emit_norm(low: Lowering, epi: Epilogue, n: NodeProto, q: Quantizer, floor: N
     need(scale.uniform and float(scale.value.flat[0]) == 2.0**-e, where, "x is not divided by its scale")
     need(cq[1] == cx[1] == channels, where, "C is not the number of channels")
     need(eps[1] == int(eps[1]) >= 1, where, "E is no positive integer")
-    low.g.model.set_tensor_shape(n.output[0], list(f.shape))
     attrs, consts, _ = align(low, epi, epi.first.terms[0], q.exp, [], channels)
     layer = low.layer("layer_norm", where, token_dims=list(f.shape[1:-1]), channels=channels, in_bits=dtype.bits, k=k,
                       s1=s1, n_bits=q.bits, eps_int=int(eps[1]), m_bits=attrs["m_bits"], o_bits=attrs["o_bits"],

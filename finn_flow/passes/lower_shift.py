@@ -72,7 +72,6 @@ def emit_shift(low: Lowering, epi, u: str, taps: list[tuple[int, Term]], res: Te
     if "o_bits" in fields:
         attrs["o_bits"] = bits_for(offset)
     centre = low.fresh("centre")
-    g.note_shape(centre, g.shape(u))
     others = [n for n in g.consumers(u)]
     low.emit_at(low.layer("shift", where, **attrs), [u, res.root], [out, centre], {"coef": coef, "o": offset}, where,
                 [ue, ye], [epi.y.exp, ue])
