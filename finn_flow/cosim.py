@@ -22,7 +22,7 @@ from bhvit.errors import CheckFailed, UserError
 from bhvit.progress import Progress
 
 from . import graph, ops
-from .sim.design import DesignSim, FifoState
+from .sim.design import LONG, DesignSim, FifoState
 from .sim.verilate import NO_STALLS, SimResult, Stalls
 from .stitch import Design
 
@@ -113,7 +113,8 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         raise UserError("There are no images to simulate.", where=reference.source or "images")
     want = expected_outputs(reference.logits, design)
     begun = time.monotonic()
-    sim = DesignSim(design, work, "run", jobs=jobs)
+    long = len(images) * design.max_cycles > LONG
+    sim = DesignSim(design, work, "run", optimize="-O2" if long else "-O1", jobs=jobs)
     compiled = time.monotonic() - begun
     begun = time.monotonic()
     with Progress("RTL simulation", len(images), "frames", quiet=quiet) as bar:

@@ -72,8 +72,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         bounds[n.name] = max(64, BOUND_FRAMES * ops.layer_from_node(n).inputs()[0].beats)
     big = graph.set_depths(copy.deepcopy(model), bounds)
     design = stitch(big, Path(work) / "stitched_unlimited")
-    short = design.max_cycles < 20_000  # then compiling takes longer than simulating
-    sim = DesignSim(design, Path(work) / "sim", "sizing", optimize="-O1" if short else None, jobs=jobs)
+    sim = DesignSim(design, Path(work) / "sim", "sizing", jobs=jobs)
     rng = np.random.default_rng(seed)
     st = design.inputs[0]
     cycles = rounds = 0
