@@ -7,6 +7,7 @@ every element, so a wrong pass is caught at the node and index where it is wrong
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -99,8 +100,7 @@ class Lowering:
     def emit_at(self, layer: Layer, inputs: Sequence[str], outputs: Sequence[str], constants: Constants, where: str,
                 e_in: Sequence[int], e_out: Sequence[int]) -> list[str]:
         """:meth:`emit` with explicit exponents."""
-        name = f"{layer.stem}_{self.count.get(layer.stem, 0)}"
-        self.count[layer.stem] = self.count.get(layer.stem, 0) + 1
+        name = self._node_name(layer.stem, outputs[0])
         nodes, real_in, real_out, after = [], [], [], []
         for t, st in zip(inputs, layer.inputs()):
             shape = [1, *st.dims]
@@ -125,6 +125,21 @@ class Lowering:
             self.g.note_shape(t, [1, *st.dims])
         self.g.insert([*nodes, node, *after], [t for t in outputs if t in self.g.producer])
         return list(outputs)
+
+    def _node_name(self, stem: str, tensor: str) -> str:
+        """`stage1_block2_mlp_fc1_binary_linear`: the module whose output the tensor is, then the kind of layer."""
+        place = []
+        for part in tensor.split("."):
+            if part in ("epilogue", "sign", "y", "z") or (not part[:1].islower() and not part.isdigit()):
+                break
+            place.append(part)
+        scope = "_".join(place)
+        scope = re.sub(r"^stages_(\d+)_(\d+)", lambda m: f"stage{int(m[1]) + 1}_block{int(m[2]) + 1}", scope)
+        scope = re.sub(r"^down_(\d+)", lambda m: f"down{int(m[1]) + 1}", scope)
+        base = stem if not scope or not tensor.count(".") else scope if scope.endswith(stem) else f"{scope}_{stem}"
+        base = re.sub(r"\W", "_", base)
+        n = self.count[base] = self.count.get(base, -1) + 1
+        return base if n == 0 and base != stem else f"{base}_{n}"
 
     def _make(self, layer: Layer, inputs: list[str], outputs: list[str], constants: Constants, name: str,
               e_in: Sequence[int], e_out: Sequence[int]) -> NodeProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import prod
 
 from onnx import NodeProto
@@ -119,7 +120,8 @@ def insert_duplicates(model: ModelWrapper) -> int:
         dtype = ops.layer_from_node(p).outputs()[list(p.output).index(t)].dtype if p is not None else stream.dtype
         layer = layers()["duplicate"](dims=list(dims), dtype=dtype.name, copies=len(uses))
         outs = [f"{t}_copy{i}" for i in range(len(uses))]
-        node = ops.make_node(layer, [t], outs, {}, model, f"duplicate_{t}", exp, exp)
+        source = f"{p.name}_out{list(p.output).index(t)}" if p is not None else "in0"
+        node = ops.make_node(layer, [t], outs, {}, model, f"{source}_fork", exp, exp)
         for (n, k), o in zip(uses, outs):
             n.input[k] = o
         at = next((i for i, n in enumerate(model.graph.node) if p is not None and t in n.output), -1)
@@ -144,13 +146,15 @@ def remove_duplicates(model: ModelWrapper) -> int:
 
 
 def name_nodes(model: ModelWrapper) -> None:
-    """Number the nodes of each layer kind in stream order."""
+    """Number in stream order the nodes named after their kind alone; others keep their place in the network."""
     count: dict[str, int] = {}
     rename_to: dict[str, str] = {}
     for n in model.graph.node:
         stem = ops.layer_class(n).stem
-        new = f"{stem}_{count.get(stem, 0)}"
-        count[stem] = count.get(stem, 0) + 1
+        new = n.name
+        if re.fullmatch(rf"{stem}_\d+", n.name):
+            new = f"{stem}_{count.get(stem, 0)}"
+            count[stem] = count.get(stem, 0) + 1
         for k in range(len(ops.stream_inputs(n)), len(n.input)):
             const = list(ops.layer_from_node(n).constants())[k - len(ops.stream_inputs(n))]
             rename_to[n.input[k]] = f"{new}_{const}"

@@ -16,6 +16,8 @@ from onnx import NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from qonnx.core.modelwrapper import ModelWrapper
 
+from bhvit.errors import UserError
+
 from ..streams import DType
 from .edit import Edits
 from .fixed import Fixed, NotFixedPoint
@@ -24,7 +26,7 @@ RAW_BITS = 16
 """Widest mantissa of a constant that no Quant declares: scales and shifts, not learned values."""
 
 
-class LoweringError(ValueError):
+class LoweringError(UserError, ValueError):
     """The graph holds something that has no hardware form; the message names the node and says why."""
 
 

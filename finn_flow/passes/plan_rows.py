@@ -135,7 +135,8 @@ class RowPlanner:
         exp = getCustomOp(p).exponents()[1][k] if p is not None else 0
         layer = layers()["wrap_rows"](height=h, width=w, channels=c, dtype=dtype, start=start, count=count, frame=frame)
         out = f"{tensor}_rows{len(self.made)}"
-        node = ops.make_node(layer, [tensor], [out], {}, self.model, f"wrap_rows_{len(self.made)}", exp, exp)
+        name = f"{p.name if p is not None else 'in'}_rows{len(self.made)}"
+        node = ops.make_node(layer, [tensor], [out], {}, self.model, name, exp, exp)
         self.nodes.append(node)
         self.g.index(node)
         self.made[key] = out

@@ -15,7 +15,7 @@ from bhvit.finn_flow.passes.plan_rows import plan_rows
 CONFIGS = Path(__file__).parents[1] / "model" / "configs"
 
 
-@pytest.fixture(scope="module", params=["nano", "variant"])
+@pytest.fixture(scope="module", params=["nano", pytest.param("variant", marks=pytest.mark.full)])
 def exported(request, tmp_path_factory):
     """(graph, pixels, logits): `nano` has padding, layer norm, binary down-sampling; `variant` the other choices."""
     pytest.importorskip("torch")

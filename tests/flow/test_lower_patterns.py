@@ -211,6 +211,46 @@ def test_rotated_maps_stay_even_before_a_patchify():
     assert [(w.height, w.start) for w in wraps] == [(12, 0), (6, 1)]
 
 
+def attention(b: Builder, windows: int, tokens: int, heads: int, dim: int, c: np.ndarray, t: np.ndarray) -> str:
+    """QD attention of three thresholds of x, as the export writes it."""
+    def split(perm):
+        bits = b.sign(b.affine("x", heads * dim, E_X))
+        return b.op("Transpose", b.op("Reshape", bits, b.init([1, windows, tokens, heads, dim], np.int64)), perm=perm)
+
+    q, k, v = split([0, 1, 3, 2, 4]), split([0, 1, 3, 4, 2]), split([0, 1, 3, 2, 4])
+    logits = b.op("MatMul", q, k)
+    top = b.op("ReduceMax", logits, b.init([-1], np.int64), keepdims=1)
+    index = b.op("Cast", b.mul(b.op("Sub", top, logits), b.init(0.5)), to=7)
+    e = b.op("Gather", b.const(np.rint(1000 * 0.6 ** np.arange(dim + 1)), 0, 12), index, axis=0)
+    scaled = b.mul(e, b.const(c.reshape(heads, 1, 1), 0, 16))
+    total = b.op("ReduceSum", e, b.init([-1], np.int64), keepdims=1)
+    ts = [b.const(t[:, i].reshape(heads, 1, 1), 0, 9) for i in range(3)]
+    tests = [b.op("GreaterOrEqual", scaled, b.mul(total, x)) for x in ts]
+    g = b.op("MatMul", b.add(*(b.op("Cast", x, to=1) for x in tests)), v)
+    g = b.op("Transpose", g, perm=[0, 1, 3, 2, 4])
+    return b.op("Reshape", g, b.init([1, windows * tokens, heads * dim], np.int64))
+
+
+@pytest.mark.parametrize("c", [[8, 8, 8], [8, -8, 8]])
+def test_attention_with_negative_steps(c):
+    b = Builder((1, 10, 12), 4)
+    c = np.array(c)
+    t = np.array([[1, 2, 3], [1, 0, -2], [-1, 1, 4]]) * np.sign(c)[:, None]
+    g = attention(b, 2, 5, 3, 4, c, t)
+    model = lowered(b, b.quant(b.affine(g, 12, 0), 8, 2))
+    _, consts = layer(model, "qd_attention")
+    assert np.array_equal(consts["neg"].reshape(-1), c < 0)
+
+
+def test_lowered_graph_runs_in_qonnx():
+    b = Builder((1, 4, 3, 8), 1)
+    y = b.quant(b.add(b.affine(b.quant(b.affine("x", 8, E_X), 8, 2), 8, 2, -4), "x"), 8, -2)
+    model, value = lowered(b, y), lowered(b, y, integers=False)
+    x = images(b, 1).astype(np.float32)
+    (i,), (v,) = (execute_onnx(ModelWrapper(m.model), {"x": x}).values() for m in (model, value))
+    assert np.array_equal(i * 2.0 ** int(model.get_metadata_prop("logit_exponent")), v)
+
+
 def test_lookup_table():
     b = Builder((1, 6, 5), 2)
     x = b.quant(b.affine("x", 5, E_X), 8, 1)
