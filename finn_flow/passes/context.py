@@ -19,7 +19,7 @@ from .. import ops
 from ..layers.base import Constants, FoldingError, Layer
 from ..layers.registry import layers
 from ..streams import BIPOLAR, DType
-from .forms import Form, Term, linear
+from .forms import Form, linear
 from .match import Graph, LoweringError, label
 
 
@@ -190,4 +190,3 @@ def term_list(form: Form) -> str:
     return ", ".join(f"{t.root}{'' if t.index is None else '[moved]'}" for t in form.terms) or "no term"
 
 
-__all__ = ["Lowering", "LoweringMismatch", "Term", "term_list"]
