@@ -13,6 +13,8 @@ from typing import Any
 
 from bhvit.errors import UserError
 
+#: layers that connect others
+PLUMBING = ("fifo", "duplicate", "width_converter")
 ESTIMATE, SIMULATED, SYNTHESIZED = "estimate", "RTL simulation", "Yosys"
 
 
@@ -48,12 +50,13 @@ def collect(build: Path) -> dict[str, Any]:
                         do="run `bhvit build` into this folder first")
     resources = _load(report / "estimate_layer_resources.json") or {}
     simulated = _load(report / "rtlsim_layer_cycles.json") or {}
+    nodes = (_load(build / "stitched_ip" / "design.json") or {}).get("nodes", {})
     layers = []
     for name, c in cycles.items():
         if name in ("source", "total"):
             continue
         r = resources.get(name, {})
-        layers.append(vars(Layer(name, r.get("op", ""), c, simulated.get(name), r.get("LUT"), r.get("BRAM_18K"),
+        layers.append(vars(Layer(name, nodes.get(name, {}).get("stem", ""), c, simulated.get(name), r.get("LUT"), r.get("BRAM_18K"),
                                  r.get("URAM"), r.get("DSP"))))
     cosims = {p.stem: _load(p) for p in sorted(report.glob("cosim*.json"))}
     return {
@@ -80,7 +83,7 @@ def _number(v: Any) -> str:
 
 def _bars(rows: list[tuple[str, float, float | None]], unit: str, limit: float | None) -> str:
     """Horizontal bars as SVG: (label, value, second value or None)."""
-    width, left, right, step = 1000, 250, 90, 17
+    width, left, right, step = 1000, 320, 90, 17
     top = max([v for _, v, _ in rows] + [w for _, _, w in rows if w] + [limit or 0, 1])
     scale = (width - left - right) / top
     out = [f'<svg viewBox="0 0 {width} {len(rows) * step + 24}" width="100%" role="img">']
@@ -100,7 +103,8 @@ def _bars(rows: list[tuple[str, float, float | None]], unit: str, limit: float |
 
 
 def _charts(data: dict[str, Any]) -> list[dict[str, str]]:
-    worth = sorted((x for x in data["layers"] if x["cycles"]), key=lambda x: -x["cycles"])[:40]
+    worth = sorted((x for x in data["layers"] if x["cycles"] and x["op"] not in PLUMBING),
+                   key=lambda x: -x["cycles"])[:40]
     if not worth:
         return []
     names = {x["name"] for x in worth}
@@ -114,8 +118,7 @@ def _charts(data: dict[str, Any]) -> list[dict[str, str]]:
     luts: dict[str, float] = {}
     for x in data["layers"]:
         if x["lut"]:
-            kind = x["op"] or x["name"].rsplit("_", 1)[0]
-            luts[kind] = luts.get(kind, 0) + x["lut"]
+            luts[x["op"]] = luts.get(x["op"], 0) + x["lut"]
     if luts:
         charts.append({"title": "LUTs by kind of layer", "note": "Evidence: estimate from formulas.",
                        "svg": _bars([(k, luts[k], None) for k in sorted(luts, key=lambda k: -luts[k])], "LUTs", None)})
@@ -185,14 +188,15 @@ def table(data: dict[str, Any]) -> Any:
     """The layer table as a rich renderable for a terminal."""
     from rich.table import Table
 
-    t = Table(title=f"{data['build']}: layers in dataflow order", header_style="bold")
+    t = Table(title=f"{data['build']}: layers in dataflow order (FIFOs and forks only in the total)",
+              header_style="bold")
     t.add_column("layer")
     t.add_column("kind")
     for h in ("cycles est.", "cycles sim.", "LUT", "BRAM18", "URAM", "DSP"):
         t.add_column(h, justify="right")
     slowest = max((x["cycles"] or 0 for x in data["layers"]), default=0)
     for x in data["layers"]:
-        if x["op"] in ("Fifo", "Duplicate"):
+        if x["op"] in PLUMBING:
             continue
         t.add_row(x["name"], x["op"], *(_number(x[k]) for k in ("cycles", "simulated", "lut", "bram18", "uram", "dsp")),
                   style="bold red" if x["cycles"] == slowest else None)
