@@ -31,5 +31,5 @@ def test_reference(folder, tmp_path):
 
 
 def test_errors_come_through(folder, tmp_path):
-    with pytest.raises(UserError, match=r"PyTorch's answer[\s\S]*digitz"):
+    with pytest.raises(UserError, match="digitz"):
         run_reference(folder, "digitz", 2, tmp_path / "ref.npz")
