@@ -56,8 +56,8 @@ def collect(build: Path) -> dict[str, Any]:
         if name in ("source", "total"):
             continue
         r = resources.get(name, {})
-        layers.append(vars(Layer(name, nodes.get(name, {}).get("stem", ""), c, simulated.get(name), r.get("LUT"), r.get("BRAM_18K"),
-                                 r.get("URAM"), r.get("DSP"))))
+        layers.append(vars(Layer(name, nodes.get(name, {}).get("stem", ""), c, simulated.get(name), r.get("LUT"),
+                                 r.get("BRAM_18K"), r.get("URAM"), r.get("DSP"))))
     cosims = {p.stem: _load(p) for p in sorted(report.glob("cosim*.json"))}
     return {
         "build": build.name,
@@ -190,8 +190,8 @@ def table(data: dict[str, Any]) -> Any:
 
     t = Table(title=f"{data['build']}: layers in dataflow order (FIFOs and forks only in the total)",
               header_style="bold")
-    t.add_column("layer")
-    t.add_column("kind")
+    t.add_column("layer", no_wrap=True)
+    t.add_column("kind", no_wrap=True)
     for h in ("cycles est.", "cycles sim.", "LUT", "BRAM18", "URAM", "DSP"):
         t.add_column(h, justify="right")
     slowest = max((x["cycles"] or 0 for x in data["layers"]), default=0)

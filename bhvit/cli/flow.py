@@ -57,7 +57,7 @@ def summary(r: dict) -> str:
 @click.option("--reference", type=click.Path(path_type=Path),
               help="npz with images and integer logits instead of --data.")
 @click.option("-n", "images", type=click.IntRange(min=1), default=16, show_default=True, help="Number of images.")
-@click.option("--stalls", type=int, metavar="SEED", help="Throttle input and output at random.")
+@click.option("--stalls", type=click.IntRange(min=0), metavar="SEED", help="Throttle input and output at random.")
 @click.option("--report", type=click.Path(path_type=Path), help="Result file (default in BUILD_DIR/report).")
 @json_option
 def cosim(build_dir: Path, data: str | None, reference: Path | None, images: int, stalls: int | None,
@@ -105,5 +105,6 @@ def report(build_dir: Path, as_json: bool) -> None:
 
     data, page = write(build_dir)
     if not as_json:
-        Console().print(table(data))
+        console = Console()
+        Console(width=max(console.width, 130)).print(table(data))
     emit(data, as_json, f"report: {page}")
