@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 
 class BhvitError(Exception):
     """Base of the errors that the command line prints without a traceback, with `exit_code`.
@@ -36,10 +39,38 @@ class UserError(BhvitError):
     exit_code = 2
 
 
+class FileTrouble(UserError):
+    """The operating system refused to read or write: full disk, missing rights, a folder where a file should be."""
+
+
 class CheckFailed(BhvitError):
     """A comparison or limit did not hold (exit code 1): the input was fine, the result is not."""
 
     exit_code = 1
+
+
+#: what the operating system and the tools say when nothing more can be written
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL_TEXTS = (*map(os.strerror, FULL), "SIGXFSZ")
+
+
+def file_trouble(error: OSError, where: object = None) -> FileTrouble:
+    """An OSError as a message for users; `where` is used when the error does not name a file itself."""
+    place = error.filename or where
+    if error.errno in FULL:
+        return FileTrouble("The disk is full, or a size limit was reached.", place, error.strerror,
+                           "free some space or choose another folder, then run the same command again")
+    if isinstance(error, FileNotFoundError):
+        return FileTrouble("A file or folder does not exist.", place, error.strerror, "check the path")
+    if isinstance(error, PermissionError):
+        return FileTrouble("A file or folder may not be read or written.", place, error.strerror,
+                           "change its permissions, or choose another one")
+    return FileTrouble("A file or folder cannot be used.", place, error.strerror or str(error))
+
+
+def says_full(text: str) -> bool:
+    """Whether a tool's messages tell that it could not write because the disk is full or a limit was reached."""
+    return any(t in text for t in FULL_TEXTS)
 
 
 def _text(value) -> str | None:

@@ -1,16 +1,21 @@
 """The model side as processes of their own: what the build and the cosimulation ask PyTorch for.
 
-    python -m bhvit.model_process export MODEL (--weights W | --random-weights SEED) -o FOLDER
+    python -m bhvit.model_process export MODEL (--weights W | --random-weights SEED) -o FOLDER [--check-images N]
     python -m bhvit.model_process reference FOLDER --data SPEC [-n N] -o REF.npz
 
 `export` fills FOLDER with network.onnx and its golden tensors, weights.safetensors and the model file, so that a build
 carries everything it was made from. `reference` writes images (uint8), logits (integers) and, where known, labels.
-Exit codes and messages are those of the command line.
+Exit codes are those of the command line; on standard output there is one JSON document, the result or the error, so
+that :func:`ask` raises in the caller what went wrong here.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,11 +23,41 @@ from typing import Any
 import click
 import numpy as np
 
-from bhvit.cli.main import is_user_error, report_error
-from bhvit.errors import BhvitError, UserError
+from bhvit.errors import BhvitError, CheckFailed, UserError, file_trouble
 
-#: images on which the exported graph is compared with PyTorch (stock qonnx takes about 4 ms a node)
-CHECKED = 16
+#: images on which the exported graph is compared with PyTorch (stock qonnx takes about 4 ms a node), and for images
+#: of more pixels than 64 x 64, where it takes seconds an image
+CHECKED, CHECKED_LARGE = 16, 2
+
+
+def checked_images(image_size: int) -> int:
+    """How many images a build compares: `bhvit export --check-images N` compares more."""
+    return CHECKED if image_size <= 64 else CHECKED_LARGE
+
+
+def ask(args: list[str]) -> dict[str, Any]:
+    """Run this module as a process of its own and return its result.
+
+    Raises: UserError, CheckFailed: what the process reported; UserError when it was killed.
+    """
+    r = subprocess.run([sys.executable, "-m", "bhvit.model_process", *args], capture_output=True, text=True)
+    try:
+        data = json.loads(r.stdout)
+    except ValueError:
+        data = {}
+    if r.returncode == 0:
+        return data
+    if r.returncode in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if r.returncode < 0:
+        name = signal.Signals(-r.returncode).name
+        raise UserError("The model process was killed.", f"bhvit.model_process {args[0]}", f"signal {name}",
+                        "probably there is not enough memory: close other programs, or use fewer images"
+                        if name == "SIGKILL" else "run the same command again")
+    if not data:  # a defect: its traceback is the message
+        raise RuntimeError(f"bhvit.model_process {args[0]} ended with exit code {r.returncode}:\n{r.stderr[-3000:]}")
+    kind = CheckFailed if data["exit_code"] == CheckFailed.exit_code else UserError
+    raise kind(data["error"], data["where"], data["why"], data["do"])
 
 
 @click.group()
@@ -35,10 +70,10 @@ def cli() -> None:
 @click.option("--weights", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--random-weights", type=int)
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True)
-def export(model: Path, weights: Path | None, random_weights: int | None, out: Path) -> None:
+@click.option("--check-images", type=click.IntRange(min=1))
+def export(model: Path, weights: Path | None, random_weights: int | None, out: Path, check_images: int | None) -> None:
     """Export a network and everything it was made from into a folder."""
     from bhvit.cli.model import load_network
-    from bhvit.model.export import ExportError
     from bhvit.model.export import export as run
     from bhvit.model.weights import save
 
@@ -49,13 +84,10 @@ def export(model: Path, weights: Path | None, random_weights: int | None, out: P
         shutil.copyfile(weights, out / "weights.safetensors")
     else:
         save(out / "weights.safetensors", net.deployed_state(), cfg)
-    try:
-        facts = run(net, out / "network.onnx", check_images=CHECKED)
-    except ExportError as e:
-        from bhvit.errors import CheckFailed
-
-        raise CheckFailed("The exported graph does not equal PyTorch.", where=str(model), why=str(e)) from e
-    click.echo(f"{facts['checked_images']} images: exported graph equals PyTorch at every quantizer")
+    count = check_images or checked_images(cfg.image_size)
+    facts = run(net, out / "network.onnx", check_images=count)
+    few = "; images are large, `bhvit export --check-images N` compares more" if count < CHECKED else ""
+    _answer({"message": f"{facts['checked_images']} images: exported graph equals PyTorch at every quantizer{few}"})
 
 
 @cli.command()
@@ -78,22 +110,33 @@ def reference(folder: Path, data: str, count: int | None, out: Path) -> None:
         arrays["labels"] = np.asarray(found.labels)
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **arrays)
-    click.echo(f"{len(images)} images: logits by PyTorch")
+    _answer({"message": f"{len(images)} images: logits by PyTorch"})
+
+
+def _answer(data: dict[str, Any]) -> None:
+    print(json.dumps(data), file=_OUT, flush=True)
 
 
 def main() -> None:
     """Entry point; exit codes as the command line's."""
+    code = 0
     try:
-        cli(standalone_mode=False)
+        with contextlib.redirect_stdout(sys.stderr):
+            cli(standalone_mode=False)
     except click.ClickException as e:
-        e.show()
-        sys.exit(2)
-    except (BhvitError, Exception) as e:
-        if not (isinstance(e, BhvitError) or is_user_error(e)):
-            raise
-        report_error(e, False)
-        sys.exit(e.exit_code if isinstance(e, BhvitError) else UserError.exit_code)
+        _answer({"error": e.format_message(), "where": "command line", "why": None, "do": None, "exit_code": 2})
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except (BhvitError, OSError) as e:
+        known = e if isinstance(e, BhvitError) else file_trouble(e)
+        _answer(known.as_dict())
+        code = known.exit_code
+    sys.exit(code)
 
+
+#: standard output before libraries that print are sent to standard error
+_OUT = sys.stdout
 
 if __name__ == "__main__":
     main()

@@ -22,6 +22,11 @@ from typing import TextIO
 LINE_SECONDS = 5.0  # between two plain lines
 
 
+def quiet_wanted() -> bool:
+    """Whether BHVIT_QUIET asks for no progress and no log on the terminal."""
+    return os.environ.get("BHVIT_QUIET", "") not in ("", "0")
+
+
 def duration(seconds: float) -> str:
     """Seconds as `12 s`, `3 min 05 s` or `2 h 07 min`."""
     seconds = max(0, round(seconds))
@@ -44,7 +49,7 @@ class Progress:
                  every: float = LINE_SECONDS, quiet: bool | None = None, start: int = 0):
         self.title, self.total, self.unit, self.every = title, total, unit, every
         self.stream = stream if stream is not None else sys.stderr
-        self.quiet = os.environ.get("BHVIT_QUIET", "") not in ("", "0") if quiet is None else quiet
+        self.quiet = quiet_wanted() if quiet is None else quiet
         self.done, self.first, self.info = start, start, ""
         self._bar = self._task = None
         self._begun = self._last = time.monotonic()

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -36,7 +36,9 @@ from typing import Any, TextIO
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from bhvit.errors import BhvitError, CheckFailed, UserError
+from bhvit import model_process
+from bhvit.errors import BhvitError, CheckFailed, UserError, file_trouble
+from bhvit.progress import quiet_wanted
 
 from . import cosim as cosim_module
 from . import estimate, fifo_sizing, finn_env, folding, graph, ops
@@ -92,14 +94,7 @@ def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
         shutil.rmtree(folder)
     weights = ctx.config.weights
     args = ["--weights", str(weights.file)] if weights.file else ["--random-weights", str(weights.random)]
-    cmd = [sys.executable, "-m", "bhvit.model_process", "export", str(ctx.config.model), *args, "-o", str(folder)]
-    r = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    for line in r.stdout.splitlines():
-        ctx.say("  " + line)
-    if r.returncode:
-        kind = CheckFailed if r.returncode == 1 else UserError
-        raise kind("The network could not be exported.", where=str(ctx.config.model),
-                   why=r.stdout.strip().splitlines()[-1] if r.stdout.strip() else f"exit code {r.returncode}")
+    ctx.say("  " + model_process.ask(["export", str(ctx.config.model), *args, "-o", str(folder)])["message"])
     return ModelWrapper(str(ctx.onnx))
 
 
@@ -150,8 +145,19 @@ def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
     stitch(model, partial)
     final = ctx.folder / "stitched_ip"
     if final.exists():
+        if _contents(final) != _contents(partial):  # measurements of the design before do not hold any more
+            for name in MEASURED:
+                (ctx.report / name).unlink(missing_ok=True)
         shutil.rmtree(final)
     partial.rename(final)
+
+
+#: reports about a design that later commands have written
+MEASURED = ("cosim.json", "cosim_stalls.json", "rtlsim_performance.json", "rtlsim_layer_cycles.json", "synth.json")
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): _file_digest(f) for f in folder.rglob("*") if f.is_file()}
 
 
 def step_estimate(ctx: Context, model: ModelWrapper | None) -> None:
@@ -187,54 +193,62 @@ def build(config: BuildConfig, folder: Path, *, steps: tuple[Step, ...] = STEPS,
             not compute what PyTorch computes, or the design stalls.
     """
     folder = Path(folder).resolve()
-    echo = echo if echo is not None else sys.stderr
-    claim(folder)
-    with _lock(folder), (folder / "build_dataflow.log").open("a") as log:
+    echo = echo if echo is not None else io.StringIO() if quiet_wanted() else sys.stderr
+    try:
+        claim(folder)
+        with _lock(folder), (folder / "build_dataflow.log").open("a") as log:
+            return _build(config, folder, steps, echo, log, fresh)
+    except OSError as e:
+        raise file_trouble(e, folder) from e
 
-        def say(text: str) -> None:
-            for f in (echo, log):
-                f.write(text + "\n")
-                f.flush()
 
-        shown = _config_dict(config)
-        _write(folder / "build_config.json", json.dumps(shown, indent=2) + "\n")
-        for d in ("report", "intermediate_models", "steps"):
-            (folder / d).mkdir(exist_ok=True)
-        finn_env.setup(folder / "finn_build")
-        if config.backend == "open":
-            say("Backend: open (Verilator simulates, Yosys synthesizes; no vendor tool is used)")
+def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: TextIO, log: TextIO,
+           fresh: bool) -> dict[str, Any]:
+
+    def say(text: str) -> None:
+        for f in (echo, log):
+            f.write(text + "\n")
+            f.flush()
+
+    shown = _config_dict(config)
+    _write(folder / "build_config.json", json.dumps(shown, indent=2) + "\n")
+    for d in ("report", "intermediate_models", "steps"):
+        (folder / d).mkdir(exist_ok=True)
+    finn_env.setup(folder / "finn_build")
+    if config.backend == "open":
+        say("Backend: open (Verilator simulates, Yosys synthesizes; no vendor tool is used)")
+    else:
+        say("Backend: vivado (the stitched design is simulated with Verilator; Vivado implements it)")
+    say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
+        f"output {folder}")
+    ctx = Context(folder, config, say)
+    times: dict[str, float] = {}
+    memory: dict[str, float] = {}
+    chain, model = "", None
+    for i, step in enumerate(steps):
+        key = _key(chain, step, config)
+        marker = folder / "steps" / f"{i + 1:02d}_{step.name}.json"
+        done = None if fresh else _complete(folder, marker, key)
+        if done is not None:
+            say(f"Keeping step: {step.name} [{i + 1}/{len(steps)}] (complete)")
         else:
-            say("Backend: vivado (the stitched design is simulated with Verilator; Vivado implements it)")
-        say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
-            f"output {folder}")
-        ctx = Context(folder, config, say)
-        times: dict[str, float] = {}
-        memory: dict[str, float] = {}
-        chain, model = "", None
-        for i, step in enumerate(steps):
-            key = _key(chain, step, config)
-            marker = folder / "steps" / f"{i + 1:02d}_{step.name}.json"
-            done = None if fresh else _complete(folder, marker, key)
-            if done is not None:
-                say(f"Keeping step: {step.name} [{i + 1}/{len(steps)}] (complete)")
-            else:
-                for m in (folder / "steps").glob("*.json"):
-                    if int(m.name.split("_")[0]) > i:
-                        m.unlink()
-                say(f"Running step: {step.name} [{i + 1}/{len(steps)}]")
-                done = _run_step(ctx, step, marker, key, model)
-            saved = folder / "intermediate_models" / f"{step.name}.onnx"
-            if saved.exists():
-                model = ModelWrapper(str(saved))
-            times[step.name], memory[step.name] = done["seconds"], done["peak_memory_mb"]
-            chain = done["digest"]
-            data = {**times, "total_build_time": sum(times.values())}
-            _write(ctx.report / "time_per_step.json", json.dumps(data, indent=2) + "\n")
-            _write(ctx.report / "memory_per_step.json", json.dumps(memory, indent=2) + "\n")
-        _write(ctx.report / "provenance.json", json.dumps(provenance(config), indent=2) + "\n")
-        say(f"Build complete: {folder}")
-        performance = ctx.report / "estimate_network_performance.json"
-        return json.loads(performance.read_text()) if performance.exists() else {}
+            for m in (folder / "steps").glob("[0-9][0-9]_*.json"):
+                if int(m.name.split("_")[0]) > i:
+                    m.unlink()
+            say(f"Running step: {step.name} [{i + 1}/{len(steps)}]")
+            done = _run_step(ctx, step, marker, key, model)
+        saved = folder / "intermediate_models" / f"{step.name}.onnx"
+        if saved.exists():
+            model = ModelWrapper(str(saved))
+        times[step.name], memory[step.name] = done["seconds"], done["peak_memory_mb"]
+        chain = done["digest"]
+        data = {**times, "total_build_time": sum(times.values())}
+        _write(ctx.report / "time_per_step.json", json.dumps(data, indent=2) + "\n")
+        _write(ctx.report / "memory_per_step.json", json.dumps(memory, indent=2) + "\n")
+    _write(ctx.report / "provenance.json", json.dumps(provenance(config), indent=2) + "\n")
+    say(f"Build complete: {folder}")
+    performance = ctx.report / "estimate_network_performance.json"
+    return json.loads(performance.read_text()) if performance.exists() else {}
 
 
 def _run_step(ctx: Context, step: Step, marker: Path, key: str, model: ModelWrapper | None) -> dict[str, Any]:
@@ -279,24 +293,51 @@ def _check_graph(ctx: Context, step: str, model: ModelWrapper) -> None:
 
 
 # ---- resuming ----------------------------------------------------------------------------------------------------
+#: what a build writes before its configuration marks the folder: a folder that holds only these is ours
+FIRST = {".lock", "build_dataflow.log", "build_config.json.partial"}
+CONFIG_KEYS = {"model", "weights", "backend"}
+
+
 def claim(folder: Path) -> None:
     """Create the folder, or accept an earlier build; refuse anything else."""
     if folder.exists() and not folder.is_dir():
         raise UserError("The output is not a folder.", folder, do="name a folder that does not exist yet")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "build_config.json").exists():
+    if folder.exists() and {f.name for f in folder.iterdir()} - FIRST and not _is_ours(folder):
         raise UserError("The output folder holds something else.", folder,
                         "it is not empty and was not made by `bhvit build`", "name a new folder, or empty this one")
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def _is_ours(folder: Path) -> bool:
+    """By the configuration file; by the markers of the steps where that file was damaged."""
+    return bool(_saved_config(folder)) or any((folder / "steps").glob("*_step_*.json"))
+
+
+def _saved_config(folder: Path) -> dict[str, Any]:
+    """The configuration in a build folder, empty when there is none or it cannot be read."""
+    try:
+        data = json.loads((folder / "build_config.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) and set(data) >= CONFIG_KEYS else {}
+
+
 @contextmanager
-def _lock(folder: Path):
-    with (folder / ".lock").open("w") as f:
+def _lock(folder: Path, shared: bool = False):
+    """One build in a folder at a time; commands that only read a build may share it."""
+    try:
+        f = (folder / ".lock").open("a")
+    except PermissionError:
+        if not shared:
+            raise
+        yield  # a build that somebody else made, read-only: nobody writes there
+        return
+    with f:
         try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(f, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
-            raise UserError("Another build runs in this folder.", folder,
-                            do="wait for it, or use another folder") from None
+            raise UserError("Another command is at work in this folder.", folder,
+                            "`bhvit build` needs the folder for itself", "wait for it, or use another folder") from None
         yield
 
 
@@ -398,17 +439,36 @@ def provenance(config: BuildConfig) -> dict[str, Any]:
 
 # ---- a finished build ----------------------------------------------------------------------------------------------
 def load_build(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Folder and configuration of a finished build. Raises UserError when it is none, or not finished."""
+    """Folder and configuration of a finished build. Raises UserError when it is none, not finished or incomplete."""
     folder = Path(folder)
-    if not (folder / "build_config.json").is_file():
+    again = "run `bhvit build` again; it continues where it stopped"
+    if not folder.is_dir():
+        raise UserError("The build folder does not exist.", folder, do="run `bhvit build BUILD.yaml -o FOLDER` first")
+    if not _is_ours(folder):
         raise UserError("This is no build folder.", folder, "build_config.json is missing",
                         "run `bhvit build BUILD.yaml -o FOLDER` first")
-    config = json.loads((folder / "build_config.json").read_text())
+    config = _saved_config(folder)
     last = folder / "steps" / f"{len(STEPS):02d}_{STEPS[-1].name}.json"
     if not last.is_file() or not (folder / "stitched_ip" / "design.json").is_file():
-        raise UserError("The build is not finished.", folder,
-                        do="run `bhvit build` again; it continues where it stopped")
+        raise UserError("The build is not finished.", folder, "it was interrupted, or a step failed", again)
+    missing = [f for f in _recorded(folder) if not (folder / f).is_file()]
+    if missing or not config:
+        raise UserError("Files of the build are missing.", folder, ", ".join(missing[:3]) or "build_config.json", again)
     return folder, config
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """Digest by name of every file that the steps have written."""
+    found: dict[str, str] = {}
+    for marker in sorted((folder / "steps").glob("*.json")):
+        with suppress(ValueError, KeyError, TypeError):
+            found.update(json.loads(marker.read_text())["files"])
+    return found
+
+
+def changed_files(folder: Path, part: str) -> list[str]:
+    """Files below `part` of a finished build whose content is no longer what the build wrote."""
+    return [f for f, d in _recorded(folder).items() if f.startswith(part + "/") and _file_digest(folder / f) != d]
 
 
 def cosim(folder: Path, *, data: str | None = None, reference: Path | None = None, images: int | None = None,
@@ -425,7 +485,24 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
     """
     folder, config = load_build(folder)
     if (data is None) == (reference is None):
-        raise UserError("Give either a data SPEC or a reference file.")
+        raise UserError("Give either --data SPEC or --reference FILE.", "command line",
+                        "both are given" if data else "neither is given",
+                        "e.g. --data digits, --data npz:FILE or --data random:1")
+    if report is not None and Path(report).is_dir():
+        raise UserError("The report is a folder.", report, do="name a file, e.g. --report result.json")
+    try:
+        with _lock(folder, shared=True):
+            return _cosim(folder, config, data, reference, images, stalls, report, jobs, quiet)
+    except OSError as e:
+        raise file_trouble(e, folder) from e
+
+
+def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Path | None, images: int | None,
+           stalls: int | None, report: Path | None, jobs: int | None, quiet: bool | None) -> dict[str, Any]:
+    changed = changed_files(folder, "stitched_ip")
+    if changed:
+        print(f"note: {len(changed)} files of the design were changed after the build: {', '.join(changed[:3])}",
+              file=sys.stderr)
     if reference is not None:
         ref = cosim_module.Reference.load(reference).head(images)
     else:

@@ -35,7 +35,7 @@ class BuildConfig(BaseModel):
     model: Path = Field(description="model file (YAML)")
     weights: Weights
     board: str | None = Field(None, description="FINN board name, e.g. ZCU104")
-    part: str | None = Field(None, description="device; follows from the board")
+    part: str | None = Field(None, description="device, which follows from the board")
     clock_mhz: float = Field(250.0, gt=0, le=2000)
     target_fps: float | None = Field(None, gt=0)
     target_cycles: int | None = Field(None, gt=0, description="interval in clock cycles per frame")
@@ -53,6 +53,14 @@ class BuildConfig(BaseModel):
             raise ValueError("give `board` or `part`")
         return self
 
+    @staticmethod
+    def help(key: str) -> str | None:
+        """What a key means, as far as it is not said by its name."""
+        if key.split(".")[0] == "weights":
+            return "write `weights: {file: FILE}` or `weights: {random: SEED}`"
+        field = BuildConfig.model_fields.get(key)
+        return f"`{key}` is the {field.description}" if field and field.description else None
+
     @property
     def device(self) -> str:
         """The part number."""
@@ -61,7 +69,7 @@ class BuildConfig(BaseModel):
         parts = board_parts()
         if self.board not in parts:
             near = difflib.get_close_matches(str(self.board), parts, n=2)
-            raise UserError(f"The board `{self.board}` is not known.",
+            raise UserError(f"The board `{self.board}` is not known.", "board",
                             do=f"did you mean {' or '.join(near)}?" if near
                             else f"choose one of {', '.join(parts)}, or give `part`")
         return parts[self.board]
@@ -89,7 +97,8 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
 
     Args:
         overrides: ``key=value`` texts that replace entries; dots go into sections (``weights.random=3``), the value is
-            YAML. Giving one of the three targets replaces the one in the file.
+            YAML. Giving one of the three targets replaces the one in the file. A path that exists from the working
+            folder is taken from there.
     Raises:
         UserError: with file, key, reason and what to write instead.
     """
@@ -97,7 +106,10 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
     try:
         data = yaml.safe_load(path.read_text())
     except OSError as e:
-        raise UserError("The build file cannot be read.", path, e.strerror) from e
+        raise UserError("The build file cannot be read.", path, e.strerror,
+                        "give a build file such as configs/build/bhvit_micro.yaml") from e
+    except UnicodeDecodeError as e:
+        raise UserError("The build file is no text file.", path, str(e), "see configs/build for examples") from e
     except yaml.YAMLError as e:
         raise UserError("The build file is no YAML.", path, str(e).replace("\n", " ")) from e
     if not isinstance(data, dict):
@@ -105,10 +117,13 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
     for text in overrides:
         key, sep, value = text.partition("=")
         if not sep:
-            raise UserError(f"`--set {text}` has no value.", do="write key=value, e.g. --set target_fps=1000")
+            raise UserError(f"`--set {text}` has no value.", "command line",
+                            do="write key=value, e.g. --set target_fps=1000")
         place, names = data, key.split(".")
         for n in names[:-1]:
-            place = place.setdefault(n, {}) if isinstance(place.get(n, {}), dict) else place
+            if not isinstance(place.get(n), dict):
+                place[n] = {}
+            place = place[n]
         if key in TARGETS:
             for t in TARGETS:
                 data.pop(t, None)
@@ -117,11 +132,14 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
         if key in ("board", "part"):
             data.pop("part", None), data.pop("board", None)
         try:
-            place[names[-1]] = yaml.safe_load(value)
+            parsed = yaml.safe_load(value)
         except yaml.YAMLError as e:
-            raise UserError(f"`--set {text}`: the value is no YAML.", why=str(e).replace("\n", " ")) from e
+            raise UserError(f"`--set {text}`: the value is no YAML.", "command line", str(e).replace("\n", " ")) from e
+        if key in PATHS and isinstance(parsed, str) and Path(parsed).exists():
+            parsed = str(Path(parsed).resolve())  # typed on the command line: relative to the working folder
+        place[names[-1]] = parsed
     try:
-        cfg = BuildConfig(**data)
+        cfg = BuildConfig.model_validate(data)
     except ValidationError as e:
         raise _user_error(path, e) from e
     base = path.resolve().parent
@@ -140,6 +158,7 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
     return cfg
 
 
+PATHS = ("model", "weights.file", "folding_file")
 TARGETS = ("target_fps", "target_cycles", "folding_file")
 
 
@@ -153,6 +172,10 @@ def _user_error(path: Path, error: ValidationError) -> UserError:
         return UserError(f"The build file has the unknown key `{key}`.", path,
                          do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")
     if first["type"] == "missing":
-        return UserError(f"The build file lacks `{key}`.", path)
+        return UserError(f"The build file lacks `{key}`.", path, do=BuildConfig.help(key) or "add it")
     message = str(first.get("ctx", {}).get("error") or first["msg"])
-    return UserError("The build file cannot be used.", where, message)
+    if first["type"] != "value_error":
+        message = f"{first['input']!r}: {message[0].lower()}{message[1:]}"
+    if key == "weights" and not isinstance(first["input"], dict):
+        message = f"{first['input']!r} is neither `file: FILE` nor `random: SEED`"
+    return UserError("The build file cannot be used.", where, message, BuildConfig.help(key))

@@ -8,9 +8,9 @@ stops moving is reported with the FIFOs that are full and those that are waited 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
+from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
 from bhvit.progress import Progress
 
@@ -46,18 +47,22 @@ class Reference:
     def load(cls, path: Path) -> Reference:
         """Read an npz with `images` (or `pixels`), `logits` and, optionally, `labels` and `qd_levels`."""
         try:
-            data = np.load(path)
-        except (OSError, ValueError) as e:
-            raise UserError("The reference file cannot be read.", path, e) from e
-        images = next((data[k] for k in ("images", "pixels") if k in data.files), None)
-        if images is None or "logits" not in data.files:
+            with np.load(path, allow_pickle=False) as file:
+                data = {k: file[k] for k in file.files}
+        except OSError as e:
+            raise UserError("The reference file cannot be read.", path, e.strerror or e) from e
+        except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as e:
+            raise UserError("The reference file is no readable npz file.", path, e,
+                            "write it with numpy.savez(FILE, images=..., logits=...)") from e
+        images = next((data[k] for k in ("images", "pixels") if k in data), None)
+        if images is None or "logits" not in data:
             raise UserError("The reference file lacks `images` or `logits`.", path,
-                            f"it holds {', '.join(data.files) or 'nothing'}")
+                            f"it holds {', '.join(data) or 'nothing'}")
         if len(images) != len(data["logits"]):
             raise UserError("The reference file is inconsistent.", path,
                             f"{len(images)} images, {len(data['logits'])} rows of logits")
-        levels = data["qd_levels"] if "qd_levels" in data.files else None
-        return cls(images, np.asarray(data["logits"]), data["labels"] if "labels" in data.files else None,
+        levels = data.get("qd_levels")
+        return cls(images, np.asarray(data["logits"]), data.get("labels"),
                    None if levels is None else np.asarray(levels).astype(int).tolist(), str(path))
 
     def head(self, n: int | None) -> Reference:
@@ -72,13 +77,8 @@ def run_reference(model_folder: Path, data: str, images: int | None, out: Path) 
 
     Args: model_folder: ``model/`` of a build, with the model file and the weights.
     """
-    cmd = [sys.executable, "-m", "bhvit.model_process", "reference", str(model_folder), "--data", data, "-o", str(out)]
-    if images is not None:
-        cmd += ["-n", str(images)]
-    r = subprocess.run(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if r.returncode:
-        raise UserError("PyTorch's answer could not be computed.", where=f"--data {data}",
-                        why=r.stderr.strip().removeprefix("error: ") or f"exit code {r.returncode}")
+    count = [] if images is None else ["-n", str(images)]
+    model_process.ask(["reference", str(model_folder), "--data", data, "-o", str(out), *count])
     return Reference.load(out)
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
+from bhvit.errors import UserError
+
 from . import ops
 from .layers.base import FoldingError, Layer
 from .layers.registry import layers
@@ -46,7 +48,7 @@ vectored virtual void wait wait_order wand weak weak0 weak1 while wildcard wire 
 KEYWORDS = frozenset(_WORDS.split())
 
 
-class GraphError(ValueError):
+class GraphError(UserError, ValueError):
     """The graph is not what the step needs; the message names the node or tensor."""
 
 

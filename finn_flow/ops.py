@@ -43,6 +43,8 @@ from qonnx.core.modelwrapper import ModelWrapper  # noqa: E402
 from qonnx.custom_op.registry import getCustomOp  # noqa: E402
 from qonnx.util.basic import qonnx_make_model  # noqa: E402
 
+from bhvit.errors import UserError  # noqa: E402
+
 from .layers.base import Constants, Layer  # noqa: E402
 from .layers.registry import layers  # noqa: E402
 from .sim.verilate import build_simulator, run_simulator  # noqa: E402
@@ -54,7 +56,7 @@ RTL = HW + ".rtl"
 PREFIX = "Bv"
 
 
-class NotInteger(ValueError):
+class NotInteger(UserError, ValueError):
     """A tensor holds values that are no integers at the exponent a node expects: the lowering is wrong there."""
 
 

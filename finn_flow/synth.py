@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bhvit.errors import UserError, says_full
 from bhvit.tools import yosys
 
 from .layers.base import Constants, Layer
@@ -38,7 +39,7 @@ endmodule
 """
 
 
-class SynthesisError(RuntimeError):
+class SynthesisError(UserError, RuntimeError):
     """Yosys failed or wrote nothing."""
 
 
@@ -130,7 +131,11 @@ def _run_yosys(files: dict[str, str], log: Path, timeout: float) -> dict:
                            timeout=timeout)
         log.write_text(r.stdout + r.stderr)
         if r.returncode or not (work / "stat.json").exists():
-            raise SynthesisError(f"Yosys failed (exit {r.returncode}); log {log}:\n{(r.stdout + r.stderr)[-2000:]}")
+            said = r.stdout + r.stderr
+            full = says_full(said)
+            raise SynthesisError("The disk is full, or a size limit was reached." if full else
+                                 f"Yosys failed (exit code {r.returncode}).", log, said[-2000:].strip(),
+                                 "free some space, then run the same command again" if full else None)
         return json.loads((work / "stat.json").read_text())
     finally:
         shutil.rmtree(work, ignore_errors=True)

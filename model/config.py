@@ -11,11 +11,15 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bhvit.errors import UserError
 from bhvit.model.numerics import Widths
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A model file that cannot work. The message says what, where, why and what to do."""
+
+
+EXAMPLE = "see configs/model/bhvit_micro.yaml for an example"
 
 
 class ModelConfig(BaseModel):
@@ -64,8 +68,9 @@ class ModelConfig(BaseModel):
         """Raises ConfigError with the reason when the network cannot become hardware."""
         if self.attention == "gsb":
             raise ConfigError(
-                f"{self.name}: attention: gsb cannot be deployed: its levels compare with fractions of the row maximum "
-                "and carry two independent scales, for which no hardware layer exists; use attention: qd")
+                "attention: gsb cannot be deployed.", f"model {self.name}: attention",
+                "its levels compare with fractions of the row maximum and carry two independent scales, for which no "
+                "hardware layer exists", "use attention: qd")
 
 
 def _contradictions(c: ModelConfig) -> list[str]:
@@ -125,8 +130,8 @@ def parse_config(data: object, where: str = "model configuration") -> ModelConfi
     Args: data: what YAML gave; where: file name for messages. Raises: ConfigError listing everything that is wrong.
     """
     if not isinstance(data, dict):
-        raise ConfigError(f"{where}: expected a mapping of keys to values, got {type(data).__name__}; "
-                          "see configs/model/bhvit_micro.yaml for an example")
+        raise ConfigError("The model file is no mapping of keys to values.", where,
+                          f"it holds {'nothing' if data is None else type(data).__name__}", EXAMPLE)
     try:
         config = ModelConfig.model_validate(data)
     except ValidationError as err:
@@ -140,10 +145,10 @@ def parse_config(data: object, where: str = "model configuration") -> ModelConfi
                 lines.append(f"{path}: missing; it has no default, add it")
             else:
                 lines.append(f"{path}: {e['msg']} (got {e['input']!r})")
-        raise ConfigError(f"{where}: " + "; ".join(lines)) from None
+        raise ConfigError("The model file cannot be used.", where, "; ".join(lines), EXAMPLE) from None
     problems = _contradictions(config)
     if problems:
-        raise ConfigError(f"{where}: " + "; ".join(problems))
+        raise ConfigError("The model file contradicts itself.", where, "; ".join(dict.fromkeys(problems)))
     return config
 
 
@@ -153,10 +158,13 @@ def load_config(path: str | Path) -> ModelConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as err:
-        raise ConfigError(f"{path}: cannot be read ({err.strerror}); give the path of a model file such as "
-                          "configs/model/bhvit_micro.yaml") from None
+        raise ConfigError("The model file cannot be read.", path, err.strerror,
+                          "give the path of a model file such as configs/model/bhvit_micro.yaml") from None
+    except UnicodeDecodeError as err:
+        raise ConfigError("The model file is no text file.", path, str(err), EXAMPLE) from None
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as err:
-        raise ConfigError(f"{path}: not valid YAML: {err}; mend the file") from None
+        raise ConfigError("The model file is not valid YAML.", path, " ".join(str(err).split()),
+                          "mend the file") from None
     return parse_config(data, str(path))

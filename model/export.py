@@ -20,6 +20,7 @@ from onnx import numpy_helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
+from bhvit.errors import CheckFailed
 from bhvit.model.network import BHViT
 from bhvit.model.quantizers import BinaryWeight, FixedConst
 from bhvit.model.trace import exponents, run_integers, state_digest
@@ -28,7 +29,7 @@ OPSET = 18
 INPUT, OUTPUT = "pixels", "logits"
 
 
-class ExportError(RuntimeError):
+class ExportError(CheckFailed, RuntimeError):
     """The exported graph does not compute what PyTorch computes."""
 
 

@@ -179,8 +179,9 @@ class BHViT(nn.Module):
             value = left.pop(key, None)
             if value is None or tuple(value.shape) != tuple(shape):
                 got = "it is missing" if value is None else f"its shape is {tuple(value.shape)}"
-                raise ConfigError(f"{self.config.name}: deployed weights do not fit: {key} should have shape "
-                                  f"{tuple(shape)}, but {got}; use weights made from this model file")
+                raise ConfigError("The deployed weights do not fit.", f"model {self.config.name}: {key}",
+                                  f"it should have shape {tuple(shape)}, but {got}",
+                                  "use weights made from this model file")
             return value
 
         for name, kind, module in _stateful(hw):
@@ -196,8 +197,8 @@ class BHViT(nn.Module):
             elif kind == "buffer":
                 module.copy_(take(name, module.shape))
         if left:
-            raise ConfigError(f"{self.config.name}: deployed weights hold unknown entries, for example "
-                              f"{sorted(left)[0]}; use weights made from this model file")
+            raise ConfigError("The deployed weights hold unknown entries.", f"model {self.config.name}",
+                              f"for example {sorted(left)[0]}", "use weights made from this model file")
         check_ranges(hw)
         self.hw = hw.eval()
         if hasattr(self, "vit"):

@@ -11,11 +11,13 @@ import math
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from bhvit.errors import CheckFailed
+
 EXACT_LIMIT = 1 << 24
 """Integers of smaller magnitude are exact in float32, whatever the order of additions."""
 
 
-class RangeError(ValueError):
+class RangeError(CheckFailed, ValueError):
     """A worst-case intermediate reaches 2**24, so float32 execution would no longer be exact."""
 
 

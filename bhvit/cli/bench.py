@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from .. import model_process
 from ..progress import Progress
 from .demo import ROOT
 from .main import emit, json_option
@@ -64,8 +63,8 @@ def scale_probe(out: Path, synthesis: bool) -> dict[str, Any]:
     folder = out / "scale_probe"
     network = folder / "model" / "network.onnx"
     if not network.with_suffix("").with_suffix(".golden.npz").exists():
-        subprocess.run([sys.executable, "-m", "bhvit.model_process", "export", str(PROBE_MODEL), "--random-weights",
-                        "1", "-o", str(network.parent), "--check-images", "2"], check=True)
+        model_process.ask(["export", str(PROBE_MODEL), "--random-weights", "1", "-o", str(network.parent),
+                           "--check-images", "2"])
     images = np.load(network.with_suffix("").with_suffix(".golden.npz"))["pixels"]
     model = plan_rows(lower(ModelWrapper(str(network)), images[:1]), images[:1])
     frames = np.concatenate([images, images[::-1], np.flip(images, 1)])[:5]

@@ -29,7 +29,10 @@ def _options(pairs: tuple[str, ...], legal: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"`--set {pair}` sets nothing.", where="command line",
                             why="key=value is needed" if not sep else f"there is no option `{key}`",
                             do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")
-        out[key] = yaml.safe_load(value)
+        try:
+            out[key] = yaml.safe_load(value)
+        except yaml.YAMLError as e:
+            raise UserError(f"`--set {pair}`: the value is no YAML.", "command line", " ".join(str(e).split())) from e
     return out
 
 
@@ -42,8 +45,10 @@ def load_network(model: Path, weights: Path | None, random_weights: int | None) 
 
     if (weights is None) == (random_weights is None):
         raise UserError("Give either --weights FILE or --random-weights SEED.", where="command line",
-                        why="both are given" if weights else "neither is given")
+                        why="both are given" if weights else "neither is given",
+                        do="train for a weight file, or take recipe weights, e.g. --random-weights 1")
     cfg = load_config(model)
+    cfg.deployable()
     if weights is not None:
         return cfg, BHViT.from_deployed(cfg, load(weights, cfg))
     return cfg, random_network(cfg, random_weights)
@@ -65,6 +70,7 @@ def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fres
     from bhvit.model.train import train as run
 
     cfg = load_config(model)
+    cfg.deployable()  # not after hours of training
     try:
         options = TrainConfig(**_options(pairs, TrainConfig.model_fields))
     except pydantic.ValidationError as e:
@@ -115,13 +121,19 @@ def count(model: Path, as_json: bool) -> None:
 @model_file
 @click.option("--weights", type=click.Path(path_type=Path), help="Deployed weights (safetensors).")
 @click.option("--random-weights", type=int, metavar="SEED", help="Recipe weights of a seed instead.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True,
-              help="QONNX file; the sidecar goes beside it.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="QONNX file, *.onnx; the sidecar goes beside it.")
+@click.option("--check-images", type=click.IntRange(min=1), default=64, show_default=True, metavar="N",
+              help="Images on which stock qonnx must equal PyTorch; seconds each for 224x224 pixels.")
 @json_option
-def export(model: Path, weights: Path | None, random_weights: int | None, out: Path, as_json: bool) -> None:
+def export(model: Path, weights: Path | None, random_weights: int | None, out: Path, check_images: int,
+           as_json: bool) -> None:
     """Write the QONNX file of the deployed network and golden tensors at every quantizer, and check it with qonnx."""
     from bhvit.model.export import export as run
 
+    if out.suffix != ".onnx":
+        raise UserError("The output is no .onnx file.", out, do=f"name it {out.stem or 'network'}.onnx")
     _, net = load_network(model, weights, random_weights)
-    result = run(net, out)
-    emit(result if isinstance(result, dict) else {"file": str(out)}, as_json, f"{out}: written and checked")
+    result = {"file": str(out), **run(net, out, check_images=check_images)}
+    emit(result, as_json, f"{out}: written; stock qonnx equals PyTorch at every quantizer on "
+                          f"{result['checked_images']} images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
@@ -71,14 +72,20 @@ class DesignSim:
         self.work = Path(work) / f"{kind}_{h.hexdigest()[:16]}"
         self.exe = self.work / "sim"
         if not self.exe.exists():
-            if self.work.exists():
-                shutil.rmtree(self.work)
-            partial = self.work.with_name(self.work.name + ".partial")
-            if partial.exists():
-                shutil.rmtree(partial)
-            build_simulator(TOP, [f.resolve() for f in sources], len(design.inputs), len(design.outputs),
-                            partial.resolve(), defines=defines, optimize=optimize, split=split, jobs=jobs)
-            partial.rename(self.work)
+            self.work.parent.mkdir(parents=True, exist_ok=True)
+            with self.work.with_name(self.work.name + ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # two simulations of the same design compile it once
+                if not self.exe.exists():
+                    self._compile(sources, defines, optimize, split, jobs)
+
+    def _compile(self, sources: list[Path], defines: list[str], optimize: str, split: int, jobs: int) -> None:
+        partial = self.work.with_name(self.work.name + ".partial")
+        for left in (self.work, partial):
+            if left.exists():
+                shutil.rmtree(left)
+        build_simulator(TOP, [f.resolve() for f in sources], len(self.design.inputs), len(self.design.outputs),
+                        partial.resolve(), defines=defines, optimize=optimize, split=split, jobs=jobs)
+        partial.rename(self.work)
 
     def run(self, frames: np.ndarray, *, stalls: Stalls = NO_STALLS, throttle: int = 0, patience: int | None = None,
             depths: dict[str, int] | None = None, cwd: Path | None = None, expect: int | None = None,

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bhvit.tools import compiler, verilator
+from bhvit.errors import UserError, says_full
+from bhvit.tools import ToolMissing, compiler, verilator
 
 from ..streams import Stream
 
@@ -24,7 +26,7 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 QUIET = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-MULTITOP", "-Wno-WIDTH", "-Wno-PINMISSING"]
 
 
-class SimulationError(RuntimeError):
+class SimulationError(UserError, RuntimeError):
     """Verilator or the C++ compiler failed, or the simulation ended abnormally."""
 
 
@@ -68,12 +70,27 @@ class SimResult:
 
 
 def _run(cmd: Sequence[str | Path], cwd: Path, env: dict[str, str] | None = None) -> None:
-    r = subprocess.run([str(c) for c in cmd], cwd=cwd, env=env, capture_output=True, text=True)
-    with (cwd / "compile.log").open("a") as f:
-        f.write(" ".join(map(str, cmd)) + "\n" + r.stdout + r.stderr + "\n")
+    name = Path(cmd[0]).name
+    try:
+        r = subprocess.run([str(c) for c in cmd], cwd=cwd, env=env, capture_output=True, text=True)
+    except FileNotFoundError as e:
+        raise ToolMissing(f"`{name}` could not be started.", e.filename, e.strerror,
+                          "run `bhvit doctor`; `ld` comes with the compiler (`apt-get install g++`)") from e
+    said = r.stdout + r.stderr
     if r.returncode:
-        raise SimulationError(f"{Path(cmd[0]).name} failed (exit {r.returncode}); log {cwd / 'compile.log'}:\n"
-                              + (r.stdout + r.stderr)[-3000:])
+        _refuse_full(r.returncode, said, cwd)
+    with (cwd / "compile.log").open("a") as f:
+        f.write(" ".join(map(str, cmd)) + "\n" + said + "\n")
+    if r.returncode:
+        raise SimulationError(f"{name} failed (exit code {r.returncode}).", cwd / "compile.log", said[-3000:].strip(),
+                              "`bhvit doctor` lists the tools; out of memory: --set jobs=1; otherwise please report it")
+
+
+def _refuse_full(code: int, said: str, where: Path) -> None:
+    """Raise SimulationError when a tool failed because it could not write."""
+    if code == -signal.SIGXFSZ or says_full(said):
+        raise SimulationError("The disk is full, or a size limit was reached.", where, said[-300:].strip() or None,
+                              "free some space or choose another folder, then run the same command again")
 
 
 def _runtime(cxxflags: list[str], root: Path) -> Path:
@@ -167,18 +184,25 @@ def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], output
         p = subprocess.Popen(cmd, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         log, out = [], ""
         assert p.stderr and p.stdout
-        for line in p.stderr:
-            if line.startswith("progress "):
-                if progress:
-                    _, c, f_done = line.split()
-                    progress(int(c), int(f_done))
-            else:
-                log.append(line)
-        out = p.stdout.read()
-        p.wait()
+        try:
+            for line in p.stderr:
+                if line.startswith("progress "):
+                    if progress:
+                        _, c, f_done = line.split()
+                        progress(int(c), int(f_done))
+                else:
+                    log.append(line)
+            out = p.stdout.read()
+            p.wait()
+        except BaseException:  # interrupted: do not leave a simulator behind
+            p.kill()
+            p.wait()
+            raise
         last = out.strip().splitlines()[-1] if out.strip() else ""
         if not last.startswith("{"):
-            raise SimulationError(f"simulator ended with exit code {p.returncode}:\n{''.join(log)}{out}"[-3000:])
+            said = "".join(log) + out
+            _refuse_full(p.returncode, said, Path(tmp))
+            raise SimulationError(f"The simulator ended with exit code {p.returncode}.", exe, said[-3000:].strip())
         info = json.loads(last)
         results = []
         for i, st in enumerate(outputs):
