@@ -4,9 +4,9 @@
     python -m bhvit.model_process reference FOLDER --data SPEC [-n N] -o REF.npz
 
 `export` fills FOLDER with network.onnx and its golden tensors, weights.safetensors and the model file, so that a build
-carries everything it was made from. `reference` writes images (uint8), logits (integers) and, where known, labels.
-Exit codes are those of the command line; on standard output there is one JSON document, the result or the error, so
-that :func:`ask` raises in the caller what went wrong here.
+carries everything it was made from. `reference` writes images (uint8), logits (integers), how often each
+attention level occurs and, where known, labels. Exit codes are those of the command line; on standard output there is
+one JSON document, the result or the error, so that :func:`ask` raises in the caller what went wrong here.
 """
 
 from __future__ import annotations
@@ -99,13 +99,14 @@ def reference(folder: Path, data: str, count: int | None, out: Path) -> None:
     """Integer logits of the images of a data SPEC."""
     from bhvit.cli.model import load_network
     from bhvit.model.data import load
-    from bhvit.model.trace import run_integers
+    from bhvit.model.trace import counting_levels, run_integers
 
     cfg, net = load_network(folder / "model.yaml", folder / "weights.safetensors", None)
     found = load(data, cfg.image_size, cfg.image_channels, count)
     images = np.stack([np.asarray(found.images[i]) for i in range(len(found))])
-    logits, _ = run_integers(net, images)
-    arrays: dict[str, Any] = {"images": images, "logits": logits}
+    with counting_levels(net) as levels:
+        logits, _ = run_integers(net, images)
+    arrays: dict[str, Any] = {"images": images, "logits": logits, "qd_levels": levels}
     if found.labels is not None:
         arrays["labels"] = np.asarray(found.labels)
     out.parent.mkdir(parents=True, exist_ok=True)

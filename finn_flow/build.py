@@ -100,15 +100,11 @@ def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
 
 def step_lower(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     from .passes.lower import lower
+    from .passes.plan_rows import plan_rows
 
     assert model is not None
     images = ctx.golden()["images"]
-    model = lower(model, images)
-    try:
-        from .passes.plan_rows import plan_rows
-    except ImportError:
-        plan_rows = None
-    return plan_rows(model, images) if plan_rows else model
+    return plan_rows(lower(model, images), images, ctx.config.rows)
 
 
 def step_specialize(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
@@ -170,7 +166,7 @@ ESTIMATES = tuple(f"report/{n}.json" for n in ("estimate_layer_cycles", "estimat
                                                "estimate_network_performance", "op_and_param_counts"))
 STEPS = (
     Step("step_bhvit_export", step_export, ("model", "weights"), ("model",), code="model", checked=False),
-    Step("step_bhvit_lower", step_lower),
+    Step("step_bhvit_lower", step_lower, ("rows",)),
     Step("step_specialize_layers", step_specialize, ("board", "part")),
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file"),
          ("report/auto_folding_config.json",)),
@@ -473,13 +469,14 @@ def changed_files(folder: Path, part: str) -> list[str]:
 
 def cosim(folder: Path, *, data: str | None = None, reference: Path | None = None, images: int | None = None,
           stalls: int | None = None, report: Path | None = None, jobs: int | None = None,
-          quiet: bool | None = None) -> dict[str, Any]:
+          quiet: bool | None = None, optimize: str | None = None) -> dict[str, Any]:
     """Rung 6 of a finished build: the stitched RTL against PyTorch on real images.
 
     Args:
         data: data SPEC; the model side computes the logits in a process of its own. reference: or an npz with
             `images`, `logits` and, optionally, `labels`. images: at most so many. stalls: seed of random stalls.
-        report: default report/cosim.json, with stalls report/cosim_stalls.json.
+        report: default report/cosim.json, with stalls report/cosim_stalls.json. optimize: g++ level of the simulator
+            (default: by the number of cycles).
     Returns:
         The contents of the report (:func:`cosim.cosim`).
     """
@@ -492,13 +489,14 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
         raise UserError("The report is a folder.", report, do="name a file, e.g. --report result.json")
     try:
         with _lock(folder, shared=True):
-            return _cosim(folder, config, data, reference, images, stalls, report, jobs, quiet)
+            return _cosim(folder, config, data, reference, images, stalls, report, jobs, quiet, optimize)
     except OSError as e:
         raise file_trouble(e, folder) from e
 
 
 def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Path | None, images: int | None,
-           stalls: int | None, report: Path | None, jobs: int | None, quiet: bool | None) -> dict[str, Any]:
+           stalls: int | None, report: Path | None, jobs: int | None, quiet: bool | None,
+           optimize: str | None) -> dict[str, Any]:
     changed = changed_files(folder, "stitched_ip")
     if changed:
         print(f"note: {len(changed)} files of the design were changed after the build: {', '.join(changed[:3])}",
@@ -512,7 +510,8 @@ def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Pa
     how = Stalls(stalls, 30, 30) if stalls is not None else NO_STALLS
     report = report or folder / "report" / ("cosim.json" if stalls is None else "cosim_stalls.json")
     out = cosim_module.cosim(folder / "stitched_ip", folder / "sim", ref, clock_mhz=config["clock_mhz"], stalls=how,
-                             backend=config["backend"], report=report, jobs=jobs or config["jobs"], quiet=quiet)
+                             backend=config["backend"], report=report, jobs=jobs or config["jobs"], quiet=quiet,
+                             optimize=optimize)
     if stalls is None and out["fps"]:
         performance = [{"name": "out0", "samples": out["bit_exact_images"], "intervals": [out["interval_cycles"]],
                         "latency_cycles": out["latency_cycles"], "throughput_fps": out["fps"],

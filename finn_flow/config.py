@@ -40,6 +40,7 @@ class BuildConfig(BaseModel):
     target_fps: float | None = Field(None, gt=0)
     target_cycles: int | None = Field(None, gt=0, description="interval in clock cycles per frame")
     folding_file: Path | None = Field(None, description="FINN folding JSON")
+    rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     backend: Literal["open", "vivado"] = "open"
     jobs: int = Field(2, ge=1, le=256, description="compiler processes at a time")
 

@@ -93,12 +93,12 @@ def verilator_version() -> str:
 
 def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: float, stalls: Stalls = NO_STALLS,
           backend: str = "open", clock_source: str = "assumed", report: Path | None = None, jobs: int = 2,
-          quiet: bool | None = None) -> dict[str, Any]:
+          quiet: bool | None = None, optimize: str | None = None) -> dict[str, Any]:
     """Simulate the stitched design on the reference's images and compare.
 
     Args:
         design_dir: the ``stitched_ip`` folder. work: folder of compiled simulators. report: file for the result.
-        stalls: random stalls on both sides. jobs: compiler processes.
+        stalls: random stalls on both sides. jobs: compiler processes. optimize: g++ level, by default after the cycles.
     Returns:
         The contents of ``cosim.json``; ``ok`` says whether everything was equal. On a difference ``difference`` names
         the place, on a standstill ``standstill`` the FIFOs; ``message`` says it in a sentence.
@@ -113,8 +113,9 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         raise UserError("There are no images to simulate.", where=reference.source or "images")
     want = expected_outputs(reference.logits, design)
     begun = time.monotonic()
-    long = len(images) * design.max_cycles > LONG
-    sim = DesignSim(design, work, "run", optimize="-O2" if long else "-O1", jobs=jobs)
+    if optimize is None:
+        optimize = "-O2" if len(images) * design.max_cycles > LONG else "-O1"
+    sim = DesignSim(design, work, "run", optimize=optimize, jobs=jobs)
     compiled = time.monotonic() - begun
     begun = time.monotonic()
     with Progress("RTL simulation", len(images), "frames", quiet=quiet) as bar:
@@ -231,7 +232,7 @@ def find_difference(design: Design, work: Path, images: np.ndarray, want: np.nda
         images, want: all frames and expected outputs. frame: the first wrong one.
     """
     model = ModelWrapper(str(design.folder / "graph.onnx"))
-    sim = DesignSim(design, work, "trace", jobs=jobs)
+    sim = DesignSim(design, work, "trace", optimize="-O0", jobs=jobs)
     streams = {n.name: ops.layer_from_node(n).inputs()[0] for n in graph.fifos(model)}
     replays = [frame] if frame == 0 else [frame, max(0, frame - REPLAY)]
     for first in replays:

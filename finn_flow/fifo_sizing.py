@@ -21,12 +21,14 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit.errors import CheckFailed
 
 from . import graph, ops
-from .sim.design import DesignSim, FifoState
+from .sim.design import SHORT, DesignSim, FifoState
 from .sim.verilate import SimResult
 from .stitch import stitch
 
 #: more frames than any FIFO should ever hold
 BOUND_FRAMES = 4
+#: frames that sizing usually simulates
+EXPECTED_FRAMES = 50
 #: how much longer than the unlimited design's a sized design's interval may be
 TOLERANCE = 0.01
 
@@ -72,7 +74,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         bounds[n.name] = max(64, BOUND_FRAMES * ops.layer_from_node(n).inputs()[0].beats)
     big = graph.set_depths(copy.deepcopy(model), bounds)
     design = stitch(big, Path(work) / "stitched_unlimited")
-    sim = DesignSim(design, Path(work) / "sim", "sizing", jobs=jobs)
+    short = EXPECTED_FRAMES * design.max_cycles < SHORT
+    sim = DesignSim(design, Path(work) / "sim", "sizing", optimize="-O0" if short else "-O1", jobs=jobs)
     rng = np.random.default_rng(seed)
     st = design.inputs[0]
     cycles = rounds = 0

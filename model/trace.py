@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import brevitas.nn as qnn
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bhvit.model.layers.qd_attention import QDAttention
 from bhvit.model.network import BHViT
 from bhvit.model.quantizers import FixedConst, FixedQuant
 
@@ -67,6 +70,23 @@ def run_integers(net: BHViT, images: np.ndarray | Tensor, batch: int = 64,
         for h in hooks:
             h.remove()
     return np.concatenate(logits), {k: np.concatenate(v) for k, v in parts.items()}
+
+
+@contextlib.contextmanager
+def counting_levels(net: BHViT) -> Iterator[np.ndarray]:
+    """While it is open, every run of the frozen network adds to the yielded counts of attention levels 0..3."""
+    counts = np.zeros(4, np.int64)
+
+    def hook(module: QDAttention, inputs: tuple[Tensor, ...]) -> None:
+        levels = module.levels(*map(module._heads, inputs[:2])).to(torch.int64)
+        counts[:] += np.bincount(levels.numpy().ravel(), minlength=4)
+
+    hooks = [m.register_forward_pre_hook(hook) for m in net.hw.modules() if isinstance(m, QDAttention)]
+    try:
+        yield counts
+    finally:
+        for h in hooks:
+            h.remove()
 
 
 def state_digest(net: BHViT) -> str:

@@ -134,9 +134,10 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
     if split:
         cmd += ["--output-split", str(split)]
     _run([*cmd, *sources], work, tool.env)
-    flags = ["-std=c++17", optimize, "-w", f"-I{root}/include", f"-I{root}/include/vltstd", "-DVM_COVERAGE=0",
-             "-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0"]
-    runtime = _runtime(flags, root)
+    base = ["-std=c++17", "-w", f"-I{root}/include", f"-I{root}/include/vltstd", "-DVM_COVERAGE=0", "-DVM_SC=0",
+            "-DVM_TIMING=0", "-DVM_TRACE=0", "-DVM_TRACE_FST=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0"]
+    flags = [*base, optimize]
+    runtime = _runtime([*base, "-O2"], root)
     generated = sorted((work / "obj").glob("*.cpp"))
     if split:
         def compile_one(source: Path) -> Path:
