@@ -68,8 +68,8 @@ def load(path: str | Path, cfg, kind: str = "deployed") -> dict[str, torch.Tenso
     arrays, metadata = _read(path)
     if metadata["kind"] != kind:
         raise UserError(f"The file holds {metadata['kind']} weights, needed are {kind} weights.", path,
-                        do="turn float weights into deployed ones with `bhvit deploy-model`; deployed weights cannot "
-                           "become float ones")
+                        do="turn float weights into deployed ones with `bhvit deploy-model`" if kind == "deployed" else
+                        "take the *_float.safetensors of `bhvit train`: deployed weights cannot become float ones")
     if metadata["config_hash"] != config_hash(cfg):
         raise UserError("The weights belong to another configuration.", path, _difference(metadata, cfg),
                         RETRAIN)

@@ -1,0 +1,89 @@
+"""Checkpoints of the authors' training code: the same parameter names as the float phase of `BHViT`.
+
+Files are safetensors or torch files. Torch files are read without running code from them: tensors, numbers, strings,
+lists, dictionaries and `argparse.Namespace` (training options) are taken, everything else is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import pickle
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from bhvit.errors import UserError
+from bhvit.model import weights
+from bhvit.model.network import BHViT
+
+#: keys under which training programs keep the parameters, and prefixes that wrappers put before their names
+CONTAINERS = ("model", "state_dict", "model_state_dict", "module", "net")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+LISTED = 4
+
+
+def read(path: str | Path) -> dict[str, torch.Tensor]:
+    """Name -> tensor of a checkpoint file, without containers and prefixes. Raises UserError."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("The checkpoint does not exist.", path, do="check the path")
+    try:
+        if path.suffix == ".safetensors":
+            content = safetensors.torch.load_file(path)
+        else:
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError("The checkpoint holds objects that are not read.", path, str(error).split("\n")[0],
+                        "save its state dict alone: torch.save(model.state_dict(), FILE)") from error
+    except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise UserError("The checkpoint is cut short or is no torch or safetensors file.", path,
+                        str(error).split("\n")[0], "copy it again") from error
+    while isinstance(content, dict) and not any(isinstance(v, torch.Tensor) for v in content.values()):
+        inner = next((content[k] for k in CONTAINERS if isinstance(content.get(k), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    state = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)} if isinstance(content, dict) else {}
+    if not state:
+        raise UserError("The checkpoint holds no parameters.", path, "no dictionary of tensors was found in it",
+                        "save the state dict: torch.save(model.state_dict(), FILE)")
+    for prefix in PREFIXES:
+        if all(k.startswith(prefix) for k in state):
+            state = {k.removeprefix(prefix): v for k, v in state.items()}
+    return state
+
+
+def import_checkpoint(path: str | Path, cfg, out: str | Path) -> dict:
+    """A checkpoint of the authors as float weights of this configuration.
+
+    Returns {"weights", "tensors", "parameters"}. Raises UserError naming the tensors that do not fit.
+    """
+    state, want = read(path), BHViT(cfg).state_dict()
+    missing, unknown = sorted(want.keys() - state.keys()), sorted(state.keys() - want.keys())
+    shapes = [f"{k}: {tuple(state[k].shape)} in the file, {tuple(v.shape)} in the network" for k, v in want.items()
+              if k in state and state[k].shape != v.shape]
+    problems = [f"{len(found)} {what}: {', '.join(found[:LISTED])}{' ...' if found[LISTED:] else ''}"
+                for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", shapes)) if found]
+    if problems:
+        raise UserError("The checkpoint does not fit the model file.", path, "; ".join(problems),
+                        "use the model file of the network that was trained")
+    state = {k: state[k].to(v.dtype) for k, v in want.items()}
+    bad = next((k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
+    if bad:
+        raise UserError("The checkpoint holds values that are no finite numbers.", f"{path}: {bad}",
+                        do="use a checkpoint from before the training diverged")
+    weights.save(out, state, cfg, {"imported_from": Path(path).name}, kind="float")
+    return {"weights": str(out), "tensors": len(state), "parameters": sum(v.numel() for v in state.values())}
+
+
+def export_checkpoint(path: str | Path, cfg, out: str | Path) -> dict:
+    """Float weights as a torch file with the authors' parameter names. Returns {"checkpoint", "tensors"}."""
+    state = weights.load(path, cfg, kind="float")
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    weights.write_atomically(out, buffer.getvalue())
+    return {"checkpoint": str(out), "tensors": len(state)}
