@@ -39,6 +39,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit import model_process
 from bhvit.errors import BhvitError, CheckFailed, UserError, file_trouble
 from bhvit.progress import quiet_wanted
+from bhvit.tools import compiler, verilator
 
 from . import cosim as cosim_module
 from . import estimate, fifo_sizing, finn_env, folding, graph, ops
@@ -99,12 +100,21 @@ def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
 
 
 def step_lower(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    from .passes.append_argmax import append_argmax
     from .passes.lower import lower
+    from .passes.match import LoweringError
     from .passes.plan_rows import plan_rows
 
     assert model is not None
     images = ctx.golden()["images"]
-    return plan_rows(lower(model, images), images, ctx.config.rows)
+    try:
+        model = plan_rows(lower(model, images), images, ctx.config.rows)
+    except LoweringError as e:
+        kind = CheckFailed if e.exit_code == CheckFailed.exit_code else UserError
+        raise kind("The exported network cannot be lowered to hardware.", e.where or ctx.onnx, e.why or e.what,
+                   e.do or "this network has a form that the lowering does not know; please report its model file"
+                   ) from e
+    return append_argmax(model) if ctx.config.output == "top1" else model
 
 
 def step_specialize(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
@@ -166,7 +176,7 @@ ESTIMATES = tuple(f"report/{n}.json" for n in ("estimate_layer_cycles", "estimat
                                                "estimate_network_performance", "op_and_param_counts"))
 STEPS = (
     Step("step_bhvit_export", step_export, ("model", "weights"), ("model",), code="model", checked=False),
-    Step("step_bhvit_lower", step_lower, ("rows",)),
+    Step("step_bhvit_lower", step_lower, ("rows", "output")),
     Step("step_specialize_layers", step_specialize, ("board", "part")),
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file"),
          ("report/auto_folding_config.json",)),
@@ -231,6 +241,7 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
             for m in (folder / "steps").glob("[0-9][0-9]_*.json"):
                 if int(m.name.split("_")[0]) > i:
                     m.unlink()
+            verilator(), compiler()  # missing tools are told before the work, not in the middle of it
             say(f"Running step: {step.name} [{i + 1}/{len(steps)}]")
             done = _run_step(ctx, step, marker, key, model)
         saved = folder / "intermediate_models" / f"{step.name}.onnx"

@@ -42,6 +42,7 @@ class BuildConfig(BaseModel):
     folding_file: Path | None = Field(None, description="FINN folding JSON")
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     backend: Literal["open", "vivado"] = "open"
+    output: Literal["logits", "top1"] = Field("logits", description="what leaves the device: all logits, or the class")
     jobs: int = Field(2, ge=1, le=256, description="compiler processes at a time")
 
     @model_validator(mode="after")
