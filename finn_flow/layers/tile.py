@@ -1,6 +1,7 @@
 """Repetition of the channels: ``out[j] = in[j mod C]``, the residual of a widening binary layer.
 
-The last repetition may leave out its last ``cut`` channels, where the new width is no multiple of the old.
+The last repetition may leave out its last ``cut`` channels, where the new width is no multiple of the old; with ratio 1
+this keeps the first channels only, for a new width that is smaller.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .tokenwise import TokenwiseLayer
 
 
 class Tile(TokenwiseLayer):
-    """in0: (*token_dims, C) dtype; out0: (*token_dims, ratio * C - cut). One output beat per cycle."""
+    """in0: (*token_dims, C) dtype; out0: (*token_dims, ratio * C - cut). One beat per cycle."""
 
     stem: ClassVar[str] = "tile"
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "common", "TP": "tokens"}
@@ -32,8 +33,8 @@ class Tile(TokenwiseLayer):
 
     def check(self) -> None:
         super().check()
-        if not 0 <= self.cut < self.channels or (self.cut and self.ratio < 2):
-            raise FoldingError(f"tile: cut={self.cut} must be less than channels={self.channels}, and 0 for ratio=1.")
+        if not 0 <= self.cut < self.channels:
+            raise FoldingError(f"tile: cut={self.cut} must be less than channels={self.channels}.")
 
     def inputs(self) -> list[Stream]:
         return [self.stream(self.channels, DType.from_name(self.dtype))]
@@ -46,7 +47,7 @@ class Tile(TokenwiseLayer):
         return [np.tile(x, self.ratio)[..., : self.ratio * self.channels - self.cut]]
 
     def cycles(self) -> int:
-        return self.outputs()[0].beats
+        return max(self.inputs()[0].beats, self.outputs()[0].beats)
 
     def resources(self) -> Resources:
         width = self.inputs()[0].width
@@ -65,4 +66,6 @@ class Tile(TokenwiseLayer):
             dict(token_dims=[6], channels=7, ratio=1),
             dict(token_dims=[4], channels=6, SIMD=2, TP=2, ratio=2, cut=4),
             dict(token_dims=[3], channels=5, ratio=3, cut=4),
+            dict(token_dims=[4], channels=12, SIMD=2, TP=2, ratio=1, cut=4),
+            dict(token_dims=[5], channels=4, ratio=1, cut=1),
         ]

@@ -61,7 +61,7 @@ def tile_at(low: Lowering, node: NodeProto) -> bool:
     root, index = f.terms[0].root, f.terms[0].index
     c, n = g.shape(root)[-1], f.shape[-1]
     rows = np.arange(int(np.prod(g.shape(root)))).reshape(-1, c)
-    if n <= c or index is None or index.size != len(rows) * n:
+    if index is None or index.size != len(rows) * n:
         return False
     if not np.array_equal(index.reshape(-1, n), rows[:, np.arange(n) % c]):
         return False

@@ -179,7 +179,7 @@ def test_shift_and_row_order(side, rows):
     assert "wrap_rows" in stems(planned)
 
 
-@pytest.mark.parametrize("width", [8, 10, 13])
+@pytest.mark.parametrize("width", [3, 8, 10, 13])
 def test_tile_of_any_width(width):
     b = Builder((1, 4, 5), width)
     wide = b.op("Concat", *["x"] * 3, axis=-1)
