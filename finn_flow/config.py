@@ -165,7 +165,9 @@ TARGETS = ("target_fps", "target_cycles", "folding_file")
 
 
 def _user_error(path: Path, error: ValidationError) -> UserError:
-    first: dict[str, Any] = dict(error.errors()[0])
+    # a misspelled key before the complaint that the right one is missing
+    first: dict[str, Any] = dict(sorted(error.errors(), key=lambda e: (e["type"] != "extra_forbidden",
+                                                                       e["type"] == "missing"))[0])
     key = ".".join(map(str, first["loc"]))
     where = f"{path}: {key}" if key else str(path)
     if first["type"] == "extra_forbidden":

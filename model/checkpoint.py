@@ -11,7 +11,6 @@ import io
 import pickle
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -39,9 +38,10 @@ def read(path: str | Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise UserError("The checkpoint holds objects that are not read.", path, str(error).split("\n")[0],
                         "save its state dict alone: torch.save(model.state_dict(), FILE)") from error
-    except (safetensors.SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # the unpickler fails in every way on a file of another kind
         raise UserError("The checkpoint is cut short or is no torch or safetensors file.", path,
-                        str(error).split("\n")[0], "copy it again") from error
+                        f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
+                        "copy it again") from error
     while isinstance(content, dict) and not any(isinstance(v, torch.Tensor) for v in content.values()):
         inner = next((content[k] for k in CONTAINERS if isinstance(content.get(k), dict)), None)
         if inner is None:

@@ -21,7 +21,6 @@ import errno
 import io
 import json
 import os
-import pickle
 import tempfile
 import zlib
 from pathlib import Path
@@ -244,7 +243,7 @@ def load_checkpoint(path: str | Path, cfg) -> dict:
     try:
         file = torch.load(path, map_location="cpu", weights_only=True)
         known = isinstance(file, dict) and file.get("format") == "bhvit-checkpoint"
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # the unpickler fails in every way on a file of another kind
         raise UserError("The checkpoint cannot be read.", path, str(error).split("\n")[0], again) from error
     if not known:
         raise UserError("This is not a training checkpoint of this program.", path, do=again)

@@ -101,9 +101,10 @@ def report(build_dir: Path, as_json: bool) -> None:
     """Layer table of BUILD_DIR in the terminal; writes report/report.json and a self-contained report/report.html."""
     from rich.console import Console
 
+    from bhvit.finn_flow.build import load_build
     from bhvit.finn_flow.report import table, write
 
-    data, page = write(build_dir)
+    data, page = write(load_build(build_dir)[0])
     if not as_json:
         console = Console()
         Console(width=max(console.width, 130)).print(table(data))

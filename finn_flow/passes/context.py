@@ -26,6 +26,8 @@ from .match import Graph, LoweringError, label
 class LoweringMismatch(LoweringError):
     """A hardware node computes something else than the nodes it replaces."""
 
+    exit_code = 1
+
 
 class Lowering:
     """State of one lowering run."""
