@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 
 
 class BhvitError(Exception):
@@ -51,7 +52,7 @@ class CheckFailed(BhvitError):
 
 #: what the operating system and the tools say when nothing more can be written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FULL_TEXTS = (*map(os.strerror, FULL), "SIGXFSZ")
+FULL_TEXTS = (*map(os.strerror, FULL), signal.strsignal(signal.SIGXFSZ) or "SIGXFSZ")
 
 
 def file_trouble(error: OSError, where: object = None) -> FileTrouble:

@@ -56,8 +56,9 @@ def ask(args: list[str]) -> dict[str, Any]:
                         if name == "SIGKILL" else "run the same command again")
     if not data:  # a defect: its traceback is the message
         raise RuntimeError(f"bhvit.model_process {args[0]} ended with exit code {r.returncode}:\n{r.stderr[-3000:]}")
+    where = data["where"] or args[args.index("-o") + 1]
     kind = CheckFailed if data["exit_code"] == CheckFailed.exit_code else UserError
-    raise kind(data["error"], data["where"], data["why"], data["do"])
+    raise kind(data["error"], where, data["why"], data["do"])
 
 
 @click.group()

@@ -129,15 +129,19 @@ def _run(argv: list[str], as_json: bool) -> int:
     except Exception as e:
         if debug:
             raise
-        return report_error(e, as_json)
+        out = next((argv[i + 1] for i, a in enumerate(argv[:-1]) if a in ("-o", "--out")), None)
+        return report_error(e, as_json, out)
 
 
-def user_error(e: BaseException) -> BhvitError | None:
-    """The error as one that users can act on; None where it is a defect of this program."""
+def user_error(e: BaseException, where: str | None = None) -> BhvitError | None:
+    """The error as one that users can act on; None where it is a defect of this program.
+
+    where: the place of an operating-system error that does not name one.
+    """
     if isinstance(e, BhvitError):
         return e
     if isinstance(e, OSError):
-        return file_trouble(e)
+        return file_trouble(e, where)
     if isinstance(e, MemoryError):
         return UserError("There is not enough memory.", why=str(e) or None,
                          do="close other programs, use fewer images, or a machine with more memory")
@@ -146,9 +150,9 @@ def user_error(e: BaseException) -> BhvitError | None:
     return None
 
 
-def report_error(e: Exception, as_json: bool) -> int:
+def report_error(e: Exception, as_json: bool, where: str | None = None) -> int:
     """One readable block on standard error, with --json also a document on standard output. Returns the exit code."""
-    known = user_error(e)
+    known = user_error(e, where)
     if known is not None:
         click.echo(f"error: {known}", err=True)
         _document(known.as_dict(), as_json)

@@ -78,7 +78,7 @@ def _run(cmd: Sequence[str | Path], cwd: Path, env: dict[str, str] | None = None
                           "run `bhvit doctor`; `ld` comes with the compiler (`apt-get install g++`)") from e
     said = r.stdout + r.stderr
     if r.returncode:
-        _refuse_full(r.returncode, said, cwd)
+        _explain(r.returncode, said, cwd)
     with (cwd / "compile.log").open("a") as f:
         f.write(" ".join(map(str, cmd)) + "\n" + said + "\n")
     if r.returncode:
@@ -86,8 +86,11 @@ def _run(cmd: Sequence[str | Path], cwd: Path, env: dict[str, str] | None = None
                               "`bhvit doctor` lists the tools; out of memory: --set jobs=1; otherwise please report it")
 
 
-def _refuse_full(code: int, said: str, where: Path) -> None:
-    """Raise SimulationError when a tool failed because it could not write."""
+def _explain(code: int, said: str, where: Path) -> None:
+    """Raise SimulationError when a tool failed because it could not write, or had no memory."""
+    if code == -signal.SIGKILL or "Killed signal terminated" in said or "out of memory" in said:
+        raise SimulationError("There is not enough memory.", where, said[-300:].strip() or None,
+                              "close other programs, or compile one file at a time: `bhvit build` with --set jobs=1")
     if code == -signal.SIGXFSZ or says_full(said):
         raise SimulationError("The disk is full, or a size limit was reached.", where, said[-300:].strip() or None,
                               "free some space or choose another folder, then run the same command again")
@@ -202,7 +205,7 @@ def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], output
         last = out.strip().splitlines()[-1] if out.strip() else ""
         if not last.startswith("{"):
             said = "".join(log) + out
-            _refuse_full(p.returncode, said, Path(tmp))
+            _explain(p.returncode, said, Path(tmp))
             raise SimulationError(f"The simulator ended with exit code {p.returncode}.", exe, said[-3000:].strip())
         info = json.loads(last)
         results = []

@@ -241,7 +241,7 @@ def test_interrupted_with_json(run, toy, tmp_path, monkeypatch):
 def test_full_disk(run, toy, finished, tmp_path):
     """However early the disk is full: a message that says so, and then the build goes on where it can."""
     out = tmp_path / "out"
-    for limit in (0, 3000, 20_000, 120_000):
+    for limit in (0, 3000, 20_000, 120_000, 400_000):
         r = Child("build", toy, "-o", out, limit=limit).wait()
         assert r.code == 2, (limit, r.err)
         r.says("The disk is full, or a size limit was reached", "where: ", "free some space")
@@ -255,6 +255,16 @@ def test_full_disk_while_simulating(built, reference):
     r.says("The disk is full, or a size limit was reached", "free some space")
     r = Child("cosim", built, "--reference", reference).wait()
     assert r.code == 0 and "bit-exact 4/4" in r.err
+
+
+def test_compiler_without_memory(run, built, reference, tmp_path, monkeypatch):
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\nkill -9 $$\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    r = run("cosim", built, "--reference", reference)
+    assert r.code == 2
+    r.says("not enough memory", "jobs=1")
 
 
 def test_model_process_killed(run, built, monkeypatch):
