@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Small cells shared by all kernels: constant memory, buffer memory, frame-set counter.
 
-// Constant memory (ROM). Word `addr` appears on `data` one cycle after an enabled clock edge (output register).
-// With a load port in use (ld_valid), words are written in order from address 0: the start-up path of memories
-// that a bitstream cannot initialise (URAM).
+// Constant memory (ROM): word `addr` appears on `data` after the next enabled clock edge (output register).
 module bv_rom #(
     parameter int WIDTH = 0,
     parameter int DEPTH = 0,
