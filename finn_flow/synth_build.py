@@ -15,7 +15,9 @@ from typing import Any
 
 from qonnx.core.modelwrapper import ModelWrapper
 
-from . import ops
+from bhvit.errors import UserError
+
+from . import graph, ops
 from .layers.base import Constants, Layer
 from .synth import SynthResult, synthesize
 
@@ -51,6 +53,10 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
         key = instance_key(layer, constants)
         nodes[n.name] = key
         work.setdefault(key, (layer, constants))
+    known = {graph.stem(n) for n in model.graph.node}
+    if stems is not None and not stems <= known:
+        raise UserError(f"The build has no layer of the kind `{min(stems - known)}`.", folder,
+                        do=f"choose from {', '.join(sorted(known))}")
     done: dict[str, SynthResult] = {}
 
     def one(key: str) -> None:

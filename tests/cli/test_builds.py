@@ -375,3 +375,9 @@ def test_report(run, built):
     assert r.code == 0 and r.json["layers"] and not r.err
     r = run("report", built)
     assert r.code == 0 and "mix" in r.out and "report.html" in r.out
+
+
+def test_synth_of_unknown_layers(run, built):
+    r = run("synth", built, "--only", "mix")
+    assert r.code == 2
+    r.says("no layer of the kind `mix`", "binary_linear", str(built))
