@@ -518,7 +518,8 @@ def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Pa
         name = hashlib.sha256(f"{data}|{images}".encode()).hexdigest()[:12]
         ref = cosim_module.run_reference(folder / "model", str(data), images,
                                          folder / "report" / f"reference_{name}.npz")
-    how = Stalls(stalls, 30, 30) if stalls is not None else NO_STALLS
+    interval = Design.load(folder / "stitched_ip").max_cycles
+    how = Stalls(stalls, 30, 30, burst=6 * interval) if stalls is not None else NO_STALLS
     report = report or folder / "report" / ("cosim.json" if stalls is None else "cosim_stalls.json")
     out = cosim_module.cosim(folder / "stitched_ip", folder / "sim", ref, clock_mhz=config["clock_mhz"], stalls=how,
                              backend=config["backend"], report=report, jobs=jobs or config["jobs"], quiet=quiet,

@@ -137,7 +137,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "latency_cycles": result.latency if done else None, "interval_cycles": interval,
         "clock_mhz": clock_mhz, "clock_source": clock_source, "fps": clock_mhz * 1e6 / interval if interval else None,
         "stalls": {"seed": stalls.seed, "input_percent": stalls.input_percent,
-                   "output_percent": stalls.output_percent} if stalled else None,
+                   "output_percent": stalls.output_percent, "burst_cycles": stalls.burst} if stalled else None,
         "simulator": verilator_version(), "sim_cycles": result.cycles,
         "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
         "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",

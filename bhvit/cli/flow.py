@@ -46,7 +46,8 @@ def summary(r: dict) -> str:
         lines.append(f"simulator       {r['simulator']}, {r['sim_cycles_per_second'] / 1e6:.2f} M cycles/s")
     if r["stalls"]:
         lines.append(f"stalls          seed {r['stalls']['seed']}, input {r['stalls']['input_percent']} %, "
-                     f"output {r['stalls']['output_percent']} % of the cycles")
+                     f"output {r['stalls']['output_percent']} % of the cycles, and for up to "
+                     f"{r['stalls']['burst_cycles']:,} cycles at a time")
     lines.append(f"bit-exact {r['bit_exact_images']}/{r['images']}")
     return "\n".join(lines)
 

@@ -101,6 +101,7 @@ class DesignSim:
         if patience is None:
             slow = 100 / (100 - min(95, max(stalls.input_percent, stalls.output_percent)))
             patience = int((4 * self.design.max_cycles + self.design.total_cycles) * slow) + 5000 + 2 * throttle
+            patience += 2 * stalls.burst
         args: Sequence[str] = ()
         if depths:
             args = [f"+fifo{i}={depths[n]}" for i, n in enumerate(self.design.fifos) if n in depths]

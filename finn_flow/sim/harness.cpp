@@ -5,9 +5,11 @@
 // Generated beside it: "ports.inc" with one IN_PORT(i, data, valid, ready) / OUT_PORT(...) line per stream.
 //
 //   sim --in I FILE BYTES BEATS_PER_FRAME --out I FILE BYTES BEATS_PER_FRAME TOTAL_BEATS ...
-//       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--throttle CYCLES_PER_FRAME] [--patience CYCLES]
-//       [--progress CYCLES] [+PLUSARG ...]
+//       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--burst CYCLES] [--throttle CYCLES_PER_FRAME]
+//       [--patience CYCLES] [--progress CYCLES] [+PLUSARG ...]
 //
+// A stalled port is idle in PERCENT of the cycles at random; with --burst, stretches of up to CYCLES cycles in which it
+// is idle throughout alternate with stretches as long in which only the former holds.
 // --throttle spreads the beats of a frame evenly over CYCLES_PER_FRAME. Plusargs are for $value$plusargs of the design.
 //
 // exit 0: all output beats received; 3: nothing moved for PATIENCE cycles; 4: handshake rule broken; 5: surplus output.
@@ -38,6 +40,21 @@ struct Rng {  // xorshift64*: the same stalls on every machine
   }
 };
 
+struct Stalls {
+  Rng rng{1};
+  int percent = 0;
+  uint64_t burst = 0, left = 0;
+  bool blocked = true;
+  bool next() {  // whether the port is idle in this cycle
+    if (!percent) return false;
+    if (burst && left-- == 0) {
+      blocked = !blocked;
+      left = burst * (1 + rng.percent()) / 100;
+    }
+    return int(rng.percent()) < percent || (burst && blocked);
+  }
+};
+
 struct Stream {
   std::string file;
   size_t bytes = 0;            // bytes per beat in the file
@@ -46,6 +63,7 @@ struct Stream {
   std::vector<uint64_t> frame_cycle;  // cycle at which the first (input) / last (output) beat of each frame moved
   bool offered = false;        // input: valid is up; output: valid was up without ready in the last cycle
   std::vector<uint8_t> held;   // output: the beat that must stay stable
+  Stalls stalls;
 };
 
 std::vector<uint8_t> read_file(const std::string& name) {
@@ -64,8 +82,8 @@ std::vector<uint8_t> read_file(const std::string& name) {
 int main(int argc, char** argv) {
   std::vector<Stream> ins, outs;
   uint64_t patience = 100000, throttle = 0, progress = 0;
+  uint64_t burst = 0, in_seed = 1, out_seed = 1;
   int in_pct = 0, out_pct = 0;
-  Rng in_rng(1), out_rng(2);
   for (int a = 1; a < argc;) {
     std::string k = argv[a++];
     auto next = [&] { return a < argc ? argv[a++] : (std::fprintf(stderr, "missing value after %s\n", k.c_str()), std::exit(2), argv[0]); };
@@ -78,14 +96,18 @@ int main(int argc, char** argv) {
       if (k == "--in") { v[i].data = read_file(v[i].file); v[i].total = v[i].data.size() / v[i].bytes; }
       else { v[i].total = num(); v[i].data.reserve(v[i].total * v[i].bytes); }
       v[i].held.resize(v[i].bytes);
-    } else if (k == "--stall-in") { in_rng = Rng(num()); in_pct = int(num()); }
-    else if (k == "--stall-out") { out_rng = Rng(num() + 77); out_pct = int(num()); }
+    } else if (k == "--stall-in") { in_seed = num(); in_pct = int(num()); }
+    else if (k == "--stall-out") { out_seed = num(); out_pct = int(num()); }
+    else if (k == "--burst") burst = num();
     else if (k == "--throttle") throttle = num();
     else if (k == "--patience") patience = num();
     else if (k == "--progress") progress = num();
     else if (k[0] == '+') continue;
     else { std::fprintf(stderr, "unknown option %s\n", k.c_str()); return 2; }
   }
+
+  for (size_t i = 0; i < ins.size(); ++i) ins[i].stalls = Stalls{Rng(in_seed + 1000 * i), in_pct, burst};
+  for (size_t i = 0; i < outs.size(); ++i) outs[i].stalls = Stalls{Rng(out_seed + 77 + 1000 * i), out_pct, burst};
 
   VerilatedContext ctx;
   ctx.commandArgs(argc, argv);
@@ -116,11 +138,12 @@ int main(int argc, char** argv) {
     // drive
 #define IN_PORT(i, D, V, R)                                                                         \
     { Stream& st = ins[i];                                                                          \
-      if (!st.offered && st.done < st.total && (in_pct == 0 || int(in_rng.percent()) >= in_pct)     \
+      const bool idle = st.stalls.next();                                                           \
+      if (!st.offered && st.done < st.total && !idle                                                \
           && cycle * st.per_frame >= st.done * throttle) {                                              \
         st.offered = true; put(top.D, &st.data[st.done * st.bytes], st.bytes); }                    \
       top.V = st.offered; }
-#define OUT_PORT(i, D, V, R) top.R = out_pct == 0 || int(out_rng.percent()) >= out_pct;
+#define OUT_PORT(i, D, V, R) top.R = !outs[i].stalls.next();
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT

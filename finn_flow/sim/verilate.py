@@ -32,11 +32,16 @@ class SimulationError(UserError, RuntimeError):
 
 @dataclass(frozen=True)
 class Stalls:
-    """Random stalls: each cycle an idle input stays idle / an output is not ready with the given probability."""
+    """Random stalls: each cycle an idle input stays idle / an output is not ready with the given probability.
+
+    With ``burst``, stretches of up to so many cycles in which the port does nothing alternate with stretches of the
+    former: only stalls about as long as a frame press back through a whole design.
+    """
 
     seed: int = 1
     input_percent: int = 0
     output_percent: int = 0
+    burst: int = 0
 
 
 NO_STALLS = Stalls()
@@ -184,6 +189,8 @@ def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], output
             cmd += ["--stall-in", str(stalls.seed), str(stalls.input_percent)]
         if stalls.output_percent:
             cmd += ["--stall-out", str(stalls.seed), str(stalls.output_percent)]
+        if stalls.burst:
+            cmd += ["--burst", str(stalls.burst)]
         cmd += ["--patience", str(patience), "--throttle", str(throttle), "--progress", str(progress_every), *plusargs]
         p = subprocess.Popen(cmd, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         log, out = [], ""
