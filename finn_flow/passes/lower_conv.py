@@ -50,11 +50,14 @@ def to_nchw(shape: tuple[int, ...]) -> np.ndarray:
 def nhwc_source(low: Lowering, tensor: str) -> str | None:
     """The NHWC tensor whose NCHW transpose ``tensor`` is."""
     f = low.form(tensor)
-    if len(f.terms) != 1 or not f.const.zero or f.terms[0].coef != ONE or f.terms[0].index is None:
+    if len(f.terms) != 1 or not f.const.zero or f.terms[0].coef != ONE:
         return None
-    shape = low.g.shape(f.terms[0].root)
     t = f.terms[0]
-    return t.root if len(shape) == 4 and np.array_equal(t.index.reshape(-1), to_nchw(shape)) else None
+    shape = low.g.shape(t.root)
+    if len(shape) != 4 or f.shape != (shape[0], shape[3], shape[1], shape[2]):
+        return None
+    index = np.arange(int(np.prod(shape))) if t.index is None else t.index.reshape(-1)  # 1 x 1 maps: the identity
+    return t.root if np.array_equal(index, to_nchw(shape)) else None
 
 
 def is_conv(g: Graph, t: Term) -> bool:

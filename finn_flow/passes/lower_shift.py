@@ -40,6 +40,8 @@ def lower_shift(low: Lowering) -> int:
         if epi.act or len(roots) != 1 or len(g.shape(out)) != 4 or len({t.root for t in epi.first.terms}) != 2:
             continue
         u = roots.pop()
+        if np.prod(g.shape(u)) != np.prod(epi.first.shape):  # a part of a larger tensor: merge tokens on a 1 x 1 map
+            continue
         taps = [(tap_of(t, epi.first.shape), t) for t in epi.first.terms if t.root == u]
         rest = [t for t in epi.first.terms if t.root != u]
         if any(k is None for k, _ in taps) or low.type_of(u) is None:
