@@ -1,0 +1,171 @@
+"""The steps of a build: what each does, what it depends on, and which files it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from bhvit import model_process
+from bhvit.errors import CheckFailed, UserError
+
+from . import estimate, fifo_sizing, folding, graph
+from .config import BuildConfig
+from .stitch import stitch
+
+#: images with which every graph is checked against PyTorch's golden tensors
+CHECK_IMAGES = 2
+
+
+@dataclass
+class Context:
+    """What a step works with."""
+
+    folder: Path
+    config: BuildConfig
+    say: Callable[[str], None]
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report"
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / "model" / "network.onnx"
+
+    def golden(self) -> dict[str, np.ndarray]:
+        """Images and integer logits of the sidecar."""
+        with np.load(self.onnx.with_suffix("").with_suffix(".golden.npz")) as d:
+            return {"images": d["pixels"][:CHECK_IMAGES], "logits": d["logits"][:CHECK_IMAGES]}
+
+
+@dataclass(frozen=True)
+class Step:
+    """``run`` takes the context and the graph of the step before, and returns the graph (or None: unchanged)."""
+
+    name: str
+    run: Callable[[Context, ModelWrapper | None], ModelWrapper | None]
+    settings: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    code: str = "flow"
+    checked: bool = True
+
+
+@contextmanager
+def scratch(folder: Path):
+    """An empty folder that goes when the work in it is done; it stays for inspection after an error."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's contents."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
+    folder = ctx.onnx.parent
+    if folder.exists():
+        shutil.rmtree(folder)
+    weights = ctx.config.weights
+    args = ["--weights", str(weights.file)] if weights.file else ["--random-weights", str(weights.random)]
+    ctx.say("  " + model_process.ask(["export", str(ctx.config.model), *args, "-o", str(folder)])["message"])
+    return ModelWrapper(str(ctx.onnx))
+
+
+def step_lower(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    from .passes.append_argmax import append_argmax
+    from .passes.lower import lower
+    from .passes.match import LoweringError
+    from .passes.plan_rows import plan_rows
+
+    assert model is not None
+    images = ctx.golden()["images"]
+    try:
+        model = plan_rows(lower(model, images), images, ctx.config.rows)
+    except LoweringError as e:
+        kind = CheckFailed if e.exit_code == CheckFailed.exit_code else UserError
+        raise kind("The exported network cannot be lowered to hardware.", e.where or ctx.onnx, e.why or e.what,
+                   e.do or "this network has a form that the lowering does not know; please report its model file"
+                   ) from e
+    return append_argmax(model) if ctx.config.output == "top1" else model
+
+
+def step_specialize(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    return graph.specialize(graph.insert_duplicates(model), ctx.config.device)
+
+
+def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    assert model is not None
+    if ctx.config.folding_file is not None:
+        found = folding.read(ctx.config.folding_file, model)
+    else:
+        found = folding.choose(model, ctx.config.cycles)
+    folding.apply(model, found)
+    folding.write(ctx.report / "auto_folding_config.json", folding.current(model))
+    graph.insert_width_converters(model)
+    slowest = estimate.performance(model, ctx.config.clock_mhz)
+    ctx.say(f"  interval {slowest['max_cycles']} cycles (estimate), set by {slowest['max_cycles_node_name']}")
+    return model
+
+
+def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    assert model is not None
+    model = graph.insert_fifos(model)
+    with scratch(ctx.folder / "fifo_sizing") as work:
+        model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t))
+    data = fifo_sizing.report(model, sizing)
+    (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
+    return model
+
+
+def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
+    assert model is not None
+    partial = ctx.folder / "stitched_ip.partial"
+    stitch(model, partial)
+    final = ctx.folder / "stitched_ip"
+    if final.exists():
+        if _contents(final) != _contents(partial):  # measurements of the design before do not hold any more
+            for name in MEASURED:
+                (ctx.report / name).unlink(missing_ok=True)
+        shutil.rmtree(final)
+    partial.rename(final)
+
+
+#: reports about a design that later commands have written
+MEASURED = ("cosim.json", "cosim_stalls.json", "rtlsim_performance.json", "rtlsim_layer_cycles.json", "synth.json")
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): file_digest(f) for f in folder.rglob("*") if f.is_file()}
+
+
+def step_estimate(ctx: Context, model: ModelWrapper | None) -> None:
+    assert model is not None
+    estimate.write(model, ctx.report, ctx.config.device, ctx.config.clock_mhz)
+    folding.write(ctx.report / "final_hw_config.json", folding.current(model))
+
+
+ESTIMATES = tuple(f"report/{n}.json" for n in ("estimate_layer_cycles", "estimate_layer_resources",
+                                               "estimate_network_performance", "op_and_param_counts"))
+STEPS = (
+    Step("step_bhvit_export", step_export, ("model", "weights"), ("model",), code="model", checked=False),
+    Step("step_bhvit_lower", step_lower, ("rows", "output")),
+    Step("step_specialize_layers", step_specialize, ("board", "part")),
+    Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file"),
+         ("report/auto_folding_config.json",)),
+    Step("step_bhvit_size_fifos", step_size_fifos, (), ("report/fifo_sizing.json",)),
+    Step("step_bhvit_stitch", step_stitch, (), ("stitched_ip",), checked=False),
+    Step("step_generate_estimate_reports", step_estimate, ("clock_mhz",), (*ESTIMATES, "report/final_hw_config.json"),
+         checked=False),
+)
