@@ -154,6 +154,12 @@ def _cards(data: dict[str, Any]) -> list[dict[str, str]]:
     return cards
 
 
+def _stalls(s: dict[str, Any] | None) -> str:
+    if s is None:
+        return "none"
+    return f"seed {s['seed']}: input {s['input_percent']} %, output {s['output_percent']} %"
+
+
 def write_html(data: dict[str, Any], path: Path) -> None:
     """Self-contained page: no scripts, no external resources."""
     import jinja2
@@ -166,7 +172,7 @@ def write_html(data: dict[str, Any], path: Path) -> None:
         return "" if v is None else f"{v:.2f} %"
 
     verification = [{
-        "name": k, "stalls": v["stalls"] if v["stalls"] is not None else "none", "images": v["images"],
+        "name": k, "stalls": _stalls(v["stalls"]), "images": v["images"],
         "exact": f"{v['bit_exact_images']}/{v['images']}", "distinct": v["distinct_outputs"],
         "top1_torch": percent(v["top1_torch"]), "top1_rtl": percent(v["top1_rtl"])} for k, v in data["cosim"].items()]
     steps = [(k, f"{v['seconds'] if isinstance(v, dict) else v:.1f}") for k, v in data["time_per_step"].items()]
