@@ -189,6 +189,50 @@ def test_tile_of_any_width(width):
     assert layer(model, "tile")[0].cut == -width % 5
 
 
+@pytest.mark.parametrize("side, win, pad", [(6, 3, 1), (4, 2, 0), (2, 1, 0), (2, 2, 0), (1, 1, 0)])
+def test_windows_and_back(side, win, pad):
+    """Also on maps of one window and of one pixel, where moves of elements are the identity."""
+    c, n = 5, side // win
+    nw, b = n * n, Builder((1, side, side, 5), 3)
+
+    def ints(*v):
+        return b.init(v, np.int64)
+
+    def cells(op, *weights, **kw):
+        y = b.op(op, b.op("Transpose", "x", perm=[0, 3, 1, 2]), *weights, kernel_shape=[win] * 2, strides=[win] * 2,
+                 pads=[pad] * 4, **kw)
+        return b.op("Transpose", y, perm=[0, 2, 3, 1])
+
+    top, total = cells("MaxPool"), cells("Conv", b.init(np.ones((c, 1, win, win))), group=c)
+    ca, cb = (b.const(b.ints(8, c), -8, 8) for _ in range(2))
+    m = b.quant(b.add(b.mul(top, ca), b.mul(total, cb), b.const(b.ints(8, c), -8, 8)), 8, 0)
+    m = b.op("Reshape", b.op("Reshape", m, ints(-1, nw, c)), ints(-1, 1, nw, c))
+    m = b.op("Concat", *[m] * nw, axis=1)
+    u = b.op("Transpose", b.op("Reshape", "x", ints(-1, n, win, n, win, c)), perm=[0, 1, 3, 2, 4, 5])
+    h = b.op("Concat", b.op("Reshape", u, ints(-1, nw, win * win, c)), m, axis=2)
+    h = b.quant(b.affine(b.op("Reshape", h, ints(-1, nw * (win * win + nw), c)), c, 0), 8, 0)
+    h = b.op("Reshape", h, ints(-1, nw, win * win + nw, c))
+    u = b.op("Slice", h, ints(0), ints(win * win), ints(2))
+    u = b.op("Transpose", b.op("Reshape", u, ints(-1, n, n, win, win, c)), perm=[0, 1, 3, 2, 4, 5])
+    m = b.op("ReduceSum", b.op("Slice", h, ints(win * win), ints(win * win + nw), ints(2)), ints(1), keepdims=0)
+    m = b.op("Reshape", b.op("Reshape", m, ints(-1, n, n, c)), ints(-1, n, 1, n, 1, c))
+    if win > 1:
+        m = b.op("Concat", *[b.op("Concat", *[m] * win, axis=2)] * win, axis=4)
+    u, m = (b.op("Reshape", t, ints(-1, side, side, c)) for t in (u, m))
+    pa, pb = (b.const(b.ints(8, c), -8, 8) for _ in range(2))
+    model = lowered(b, b.quant(b.add(b.mul(u, pa), b.mul(m, pb), b.const(b.ints(8, c), -8, 8)), 8, 0))
+    assert stems(model) == ["window_concat", "affine", "window_merge"]
+
+
+@pytest.mark.parametrize("side", [4, 2])
+def test_patchify_down_to_one_patch(side):
+    b, half = Builder((1, side, side, 3), 4), side // 2
+    y = b.op("Reshape", "x", b.init([1, half, 2, half, 2, 3], np.int64))
+    y = b.op("Reshape", b.op("Transpose", y, perm=[0, 1, 3, 2, 4, 5]), b.init([1, half, half, 12], np.int64))
+    model = lowered(b, b.quant(b.affine(y, 12, 0), 8, 0))
+    assert stems(model) == ["patchify", "affine"]
+
+
 def test_rotated_maps_stay_even_before_a_patchify():
     """12 -> 6 -> 3 rows with a shift in each: the second map starts at row 1, its shift must repair that."""
     side, c = 12, 4
