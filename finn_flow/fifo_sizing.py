@@ -27,8 +27,8 @@ from .stitch import stitch
 
 #: more frames than any FIFO should ever hold
 BOUND_FRAMES = 4
-#: frames that sizing usually simulates
-EXPECTED_FRAMES = 50
+#: frames of the first run, enough for most pipelines, and how many sizing usually simulates in all
+FIRST_FRAMES, EXPECTED_FRAMES = 12, 40
 #: how much longer than the unlimited design's a sized design's interval may be
 TOLERANCE = 0.01
 
@@ -90,7 +90,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         return result, states
 
     target = design.max_cycles
-    frames = 6
+    frames = FIRST_FRAMES
     for _ in range(8):
         result, states = run(frames, target, None, "unlimited depths")
         if result.status:
