@@ -15,7 +15,6 @@ from . import graph, ops
 from .layers.base import Constants, Layer
 from .sim.kernel import KernelSim
 from .synth import STUB, _run_yosys, dependencies, parse
-from .synth_build import instance_key
 from .wrapper import RTL
 
 FRAMES = 5
@@ -41,7 +40,7 @@ def layer_intervals(folder: Path, *, jobs: int = 2, progress: Callable[[int, int
             continue
         layer, constants = ops.layer_of(n, model)
         # the interval does not depend on the values of constants: one simulation per set of attributes
-        key = instance_key(layer, {})
+        key = json.dumps([layer.stem, layer.model_dump()], sort_keys=True)
         nodes[n.name] = key
         work.setdefault(key, (layer, constants))
     found: dict[str, float] = {}

@@ -85,7 +85,7 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
     if config.backend == "open":
         say("Backend: open (Verilator simulates, Yosys synthesizes; no vendor tool is used)")
     else:
-        say("Backend: vivado (the stitched design is simulated with Verilator; Vivado implements it)")
+        say("Backend: vivado (the stitched design is simulated with Verilator; implementing it with Vivado is not there yet)")
     say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
         f"output {folder}")
     ctx = Context(folder, config, say)
@@ -334,7 +334,7 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
     Args:
         data: data SPEC; the model side computes the logits in a process of its own. reference: or an npz with
             `images`, `logits` and, optionally, `labels`. images: at most so many. stalls: seed of random stalls.
-        report: default report/cosim.json, with stalls report/cosim_stalls.json. optimize: g++ level of the simulator
+        report: default report/cosim.json, with stalls report/cosim_stalls_SEED.json. optimize: g++ level of the simulator
             (default: by the number of cycles).
     Returns:
         The contents of the report (:func:`cosim.cosim`).
@@ -368,7 +368,7 @@ def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Pa
                                          folder / "report" / f"reference_{name}.npz")
     interval = Design.load(folder / "stitched_ip").max_cycles
     how = Stalls(stalls, 30, 30, burst=6 * interval) if stalls is not None else NO_STALLS
-    report = report or folder / "report" / ("cosim.json" if stalls is None else "cosim_stalls.json")
+    report = report or folder / "report" / ("cosim.json" if stalls is None else f"cosim_stalls_{stalls}.json")
     out = cosim_module.cosim(folder / "stitched_ip", folder / "sim", ref, clock_mhz=config["clock_mhz"], stalls=how,
                              backend=config["backend"], report=report, jobs=jobs or config["jobs"], quiet=quiet,
                              optimize=optimize)

@@ -136,14 +136,14 @@ def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
     final = ctx.folder / "stitched_ip"
     if final.exists():
         if _contents(final) != _contents(partial):  # measurements of the design before do not hold any more
-            for name in MEASURED:
-                (ctx.report / name).unlink(missing_ok=True)
+            for old in [f for name in MEASURED for f in ctx.report.glob(name)]:
+                old.unlink()
         shutil.rmtree(final)
     partial.rename(final)
 
 
 #: reports about a design that later commands have written
-MEASURED = ("cosim.json", "cosim_stalls.json", "rtlsim_performance.json", "rtlsim_layer_cycles.json", "synth.json")
+MEASURED = ("cosim.json", "cosim_stalls_*.json", "rtlsim_performance.json", "rtlsim_layer_cycles.json", "synth.json")
 
 
 def _contents(folder: Path) -> dict[str, str]:

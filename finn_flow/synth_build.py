@@ -26,8 +26,10 @@ KEYS = {"LUT": "lut", "LUTRAM": "lutram", "SRL": "srl", "FF": "ff", "CARRY4": "c
 
 
 def instance_key(layer: Layer, constants: Constants) -> str:
-    """Digest of what determines an instance's netlist: attributes and constants."""
-    h = hashlib.sha256(json.dumps([layer.stem, layer.model_dump()], sort_keys=True).encode())
+    """Digest of what determines an instance's netlist: RTL parameters, stream widths and constants."""
+    parameters = {k: v for k, v in layer.rtl_parameters().items() if k != "ID"}  # simulation only
+    widths = [s.width for s in (*layer.inputs(), *layer.outputs())]
+    h = hashlib.sha256(json.dumps([layer.stem, parameters, widths], sort_keys=True).encode())
     for k in sorted(constants):
         h.update(k.encode() + constants[k].tobytes())
     return h.hexdigest()

@@ -8,6 +8,7 @@
 //       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--burst CYCLES] [--throttle CYCLES_PER_FRAME]
 //       [--patience CYCLES] [--progress CYCLES] [+PLUSARG ...]
 //
+// (--burst: stretches of an input are 16 times shorter, so that a blocked output presses back through a full design.)
 // A stalled port is idle in PERCENT of the cycles at random; with --burst, stretches of up to CYCLES cycles in which it
 // is idle throughout alternate with stretches as long in which only the former holds.
 // --throttle spreads the beats of a frame evenly over CYCLES_PER_FRAME. Plusargs are for $value$plusargs of the design.
@@ -106,7 +107,7 @@ int main(int argc, char** argv) {
     else { std::fprintf(stderr, "unknown option %s\n", k.c_str()); return 2; }
   }
 
-  for (size_t i = 0; i < ins.size(); ++i) ins[i].stalls = Stalls{Rng(in_seed + 1000 * i), in_pct, burst};
+  for (size_t i = 0; i < ins.size(); ++i) ins[i].stalls = Stalls{Rng(in_seed + 1000 * i), in_pct, (burst + 15) / 16};
   for (size_t i = 0; i < outs.size(); ++i) outs[i].stalls = Stalls{Rng(out_seed + 77 + 1000 * i), out_pct, burst};
 
   VerilatedContext ctx;

@@ -27,14 +27,14 @@ def test_rtl_equals_golden(cls, attrs, tmp_path):
     frames = max(4, layer.sets * layer.repeat + 1)
     inputs = layer.random_inputs(rng, frames)
     expected = layer.golden(inputs, constants)
-    for out, stream in zip(expected, layer.outputs()):
+    for out, stream in zip(expected, layer.outputs(), strict=True):
         assert out.shape == (frames, *stream.dims)
         assert len(np.unique(out)) > 1, "the example tests nothing: constant output"
     sim = KernelSim(layer, constants, tmp_path)
     for name, stalls in STALLS.items():
         got = sim.run(inputs, stalls)
         assert got.status == 0, f"stalls {name}: {got.log}"
-        for i, (g, e) in enumerate(zip(got.outputs, expected)):
+        for i, (g, e) in enumerate(zip(got.outputs, expected, strict=True)):
             bad = np.argwhere(g != e)
             at = tuple(bad[0]) if len(bad) else ()
             assert not len(bad), f"stalls {name}: out{i} first wrong at {at}: {g[at]} != {e[at]}"
