@@ -85,7 +85,7 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
     if config.backend == "open":
         say("Backend: open (Verilator simulates, Yosys synthesizes; no vendor tool is used)")
     else:
-        say("Backend: vivado (the stitched design is simulated with Verilator; implementing it with Vivado is not there yet)")
+        say("Backend: vivado (Verilator simulates the stitched design; implementing it with Vivado is not there yet)")
     say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
         f"output {folder}")
     ctx = Context(folder, config, say)
@@ -334,7 +334,7 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
     Args:
         data: data SPEC; the model side computes the logits in a process of its own. reference: or an npz with
             `images`, `logits` and, optionally, `labels`. images: at most so many. stalls: seed of random stalls.
-        report: default report/cosim.json, with stalls report/cosim_stalls_SEED.json. optimize: g++ level of the simulator
+        report: default report/cosim.json, with stalls report/cosim_stalls_SEED.json. optimize: g++ level
             (default: by the number of cycles).
     Returns:
         The contents of the report (:func:`cosim.cosim`).

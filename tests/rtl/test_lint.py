@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,11 @@ def test_kernels_have_headers_and_fit():
         assert lines[0] == "// SPDX-License-Identifier: MIT" and lines[1].startswith("// "), p.name
         assert len(lines) < 300, p.name
         assert max(map(len, lines)) <= 130, p.name
+
+
+def test_python_is_clean():
+    """ruff, with the configuration of pyproject.toml, over everything."""
+    root = Path(__file__).parents[2]
+    r = subprocess.run([sys.executable, "-m", "ruff", "check", "--output-format", "concise", "."], cwd=root,
+                       capture_output=True, text=True)
+    assert r.returncode == 0, r.stdout + r.stderr
