@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from qonnx.custom_op.registry import getCustomOp
 
 from bhvit.finn_flow import cosim, graph, ops
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.stitch import Design, stitch
+from bhvit.finn_flow.streams import DType
 from bhvit.finn_flow.wrapper import memory_files
 
 from . import chain
@@ -53,15 +55,19 @@ class Network:
                            optimize=chain.OPTIMIZE)
 
     def execute(self, changed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Golden models with other constants (by tensor name)."""
-        kept = {t: self.model.get_initializer(t) for t in changed}
-        for t, v in changed.items():
-            self.model.set_initializer(t, v)
-        try:
-            return ops.execute(self.model, {self.model.graph.input[0].name: self.images}, keep="*")
-        finally:
-            for t, v in kept.items():
-                self.model.set_initializer(t, v)
+        """Golden models with other constants (by tensor name); what they do not reach is not computed again."""
+        values, reached = dict(self.values), set(changed)
+        for node in self.model.graph.node:
+            if not reached.intersection(node.input):
+                continue
+            layer, constants = ops.layer_of(node, self.model)
+            names = dict(zip(constants, node.input[len(layer.inputs()):]))
+            constants |= {k: changed[t] for k, t in names.items() if t in changed}
+            outs = ops.run_golden(node, layer, constants, [values[t] for t in ops.stream_inputs(node)],
+                                  *getCustomOp(node).exponents())
+            values.update(zip(node.output, outs))
+            reached.update(t for t, y in zip(node.output, outs) if not np.array_equal(y, self.values[t]))
+        return values
 
     def place(self, wrong: dict[str, np.ndarray]) -> dict | None:
         """What the report must say when the design computes ``wrong``; None when no output shows it."""
@@ -94,23 +100,19 @@ def network(tmp_path_factory):
     model = ops.ModelWrapper(str(folder / "stitched_ip/graph.onnx"))
     name = model.graph.input[0].name
     images = np.random.default_rng(5).integers(0, 256, (IMAGES, *model.get_tensor_shape(name)[1:])).astype(np.uint8)
-    net = Network(folder, model, images, {})
-    net.values = net.execute({})
+    net = Network(folder, model, images, ops.execute(model, {name: images}, keep="*"))
     found = net.simulate(folder / "stitched_ip")
     assert found["ok"] and found["distinct_outputs"] == IMAGES
     return net
 
 
-def flips(value: np.ndarray, bits: int, bipolar: bool):
+def flips(value: np.ndarray, dtype: DType):
     """The constant with one bit of one element changed, high bits first."""
-    for bit in reversed(range(1 if bipolar else bits)):
-        for k in range(0, value.size, max(1, value.size // 6)):
+    for bit in reversed(range(dtype.bits)):
+        for k in range(0, value.size, max(1, value.size // 12)):
             new = value.astype(np.int64).reshape(-1).copy()
-            if bipolar:
-                new[k] = -new[k]
-            else:
-                raw = (int(new[k]) ^ (1 << bit)) & ((1 << bits) - 1)
-                new[k] = raw - (1 << bits) if value.min() < 0 and raw >> (bits - 1) else raw
+            raw = (int(new[k]) ^ (1 << bit)) & ((1 << dtype.bits) - 1)
+            new[k] = -new[k] if dtype.bipolar else raw - (1 << dtype.bits) if raw > dtype.max else raw
             yield new.reshape(value.shape)
 
 
@@ -124,9 +126,7 @@ def flip(net: Network, node, constant: str) -> tuple[dict[str, list[str]], dict]
     tensor = node.input[len(layer.inputs()) + list(constants).index(constant)]
     dtype = layer.constants()[constant].dtype
     right = memory_files(layer, node.name, constants)
-    for value in flips(constants[constant], dtype.bits, dtype.bipolar):
-        if value.min() < dtype.min or value.max() > dtype.max:
-            continue
+    for value in flips(constants[constant], dtype):
         wrong = memory_files(layer, node.name, {**constants, constant: value})
         if changed_bits(right, wrong) == 1 and (place := net.place(net.execute({tensor: value}))) is not None:
             return wrong, place
@@ -196,8 +196,9 @@ def test_a_kernel_that_is_off_by_one_is_located(network, tmp_path):
 
 
 def test_a_fifo_that_is_too_shallow_is_named(network, tmp_path):
-    """The deepest FIFO balances a branch that holds back a frame; with two beats the design must stop."""
-    depth = {n.name: ops.layer_from_node(n).depth for n in graph.fifos(network.model)}
+    """The deepest FIFO behind a fork balances a branch that holds back rows; with two beats the design must stop."""
+    forked = {t for n in network.model.graph.node if graph.stem(n) == "duplicate" for t in n.output}
+    depth = {n.name: ops.layer_from_node(n).depth for n in graph.fifos(network.model) if n.input[0] in forked}
     deepest = max(depth, key=lambda n: depth[n])
     assert depth[deepest] >= 16
     model = graph.set_depths(ops.ModelWrapper(str(network.folder / "stitched_ip/graph.onnx")), {deepest: 2})
