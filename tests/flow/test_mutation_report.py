@@ -28,7 +28,7 @@ IMAGES = 4
 FLIPS = [("int_linear", "w"), ("int_linear", "o"), ("lookup", "table"), ("position_embedding", "pe"),
          ("threshold", "t"), ("threshold", "pol"), ("binary_conv", "w"), ("binary_conv", "n"), ("affine", "m"),
          ("shift", "coef"), ("binary_linear", "w"), ("binary_linear", "p"), ("window_concat", "ca"),
-         ("layer_norm", "m"), ("qd_attention", "table"), ("qd_attention", "t"), ("window_merge", "pb")]
+         ("layer_norm", "m"), ("qd_attention", "table"), ("window_merge", "pb")]
 MORE = [("int_linear", "m"), ("binary_conv", "m"), ("binary_conv", "o"), ("binary_conv", "p"), ("binary_conv", "o2"),
         ("affine", "o"), ("shift", "o"), ("binary_linear", "m"), ("binary_linear", "o"), ("binary_linear", "n"),
         ("binary_linear", "o2"), ("window_concat", "cb"), ("window_concat", "o"), ("layer_norm", "o"),
@@ -176,6 +176,8 @@ def test_every_constant_is_flipped():
 
 #: constants that this network has not: stem, classifier and full-precision down-sampling do without an activation
 OUTSIDE = {(s, c) for s in ("int_linear", "affine") for c in ("p", "n", "o2")}
+#: no single bit of these few thresholds reaches the outputs of this network; the kernel's own tests cover them
+OUTSIDE |= {("qd_attention", "t")}
 
 
 def test_a_kernel_that_is_off_by_one_is_located(network, tmp_path):
