@@ -7,6 +7,7 @@ A tensor value is `integer * 2**exponent`; a quantizer computes `clip(floor(x / 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -78,12 +79,11 @@ def exponent_mse(x: torch.Tensor, bits: int, e_min: int | None = None, span: int
     Args: x: observed values, any shape; e_min: lower limit of the exponent; span: how many exponents below the one that
     fits the maximum are tried (each halves the range). At most 2**18 elements, evenly spaced, are looked at.
     """
-    flat = x.detach().reshape(-1).to(torch.float64)
-    top = exponent_for_max(float(flat.abs().max()), bits)
-    if float(flat.abs().max()) == 0:
-        top = -(bits - 1)
+    flat = x.detach().reshape(-1)
+    largest = float(flat.abs().max())
+    top = exponent_for_max(largest, bits) if largest else 1 - bits
     step = max(1, flat.numel() >> 18)
-    flat = flat[::step]
+    flat = flat[::step].to(torch.float64)
     lo, hi = int_range(bits)
     best_e, best = top, math.inf
     for e in range(top, top - span - 1, -1):
@@ -92,6 +92,29 @@ def exponent_mse(x: torch.Tensor, bits: int, e_min: int | None = None, span: int
         if err < best:
             best_e, best = e, err
     return best_e if e_min is None else max(best_e, e_min)
+
+
+def exponent_for_decisions(x: torch.Tensor, bits: int, e_min: int, flips: Callable[[torch.Tensor, torch.Tensor], float],
+                           span: int = 4) -> int:
+    """Like `exponent_mse`, for a tensor whose values decide signs: the exponent with the least noise behind it.
+
+    A sum of +-1 of which a share p is wrong has a noise of 4p times its variance; that is added to the squared error
+    relative to the variance of x. A tensor with a long tail is clipped rather than rounded coarsely near a threshold.
+
+    Args: x: observed values; e_min: lower limit; flips(q, x): share of the decisions that differ between the quantized
+    values q and x (both float64, x's shape); span: see `exponent_mse`.
+    """
+    x = x.detach().to(torch.float64)
+    largest, spread = float(x.abs().max()), max(float(x.var(correction=0)), 1e-300)
+    top = exponent_for_max(largest, bits) if largest else 1 - bits
+    lo, hi = int_range(bits)
+    best_e, best = max(top, e_min), math.inf
+    for e in range(max(top, e_min), max(top - span, e_min) - 1, -1):
+        q = (x * 2.0**-e + 0.5).floor().clamp(lo, hi) * 2.0**e
+        noise = float((q - x).square().mean()) / spread + 4 * flips(q, x)
+        if noise < best:
+            best_e, best = e, noise
+    return best_e
 
 
 def floor_quantize(x: torch.Tensor, exponent: int, bits: int, signed: bool = True) -> torch.Tensor:

@@ -138,13 +138,15 @@ def sign_act() -> qnn.QuantIdentity:
 class FixedQuant(nn.Module):
     """A named fixed-point quantizer; its exponent is chosen once (`set_exponent`) or comes with the state.
 
-    x (any shape) -> the same shape, `clip(floor(x / 2**exponent)) * 2**exponent`.
+    x (any shape) -> the same shape, `clip(floor(x / 2**exponent)) * 2**exponent`. `bias`: what calibration has put on
+    top of every channel so that a decision behind falls between two values; no part of the state, for reports.
     """
 
     def __init__(self, bits: int, signed: bool = True) -> None:
         super().__init__()
         self.bits, self.signed, self.exponent = bits, signed, None
         self.quant: qnn.QuantIdentity | None = None
+        self.bias: Tensor | None = None
 
     def set_exponent(self, exponent: int, bits: int | None = None) -> None:
         """Fixes the scale 2**exponent (and, where given, the width)."""

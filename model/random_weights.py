@@ -106,6 +106,13 @@ def calibration_images(cfg, seed: int, count: int | None = None) -> np.ndarray:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
+def recipe_float_state(cfg, seed: int) -> dict[str, torch.Tensor]:
+    """The recipe's parameters of a configuration's float phase: name -> tensor."""
+    from bhvit.model.network import BHViT
+
+    return recipe_state({key: tuple(value.shape) for key, value in BHViT(cfg).state_dict().items()}, seed)
+
+
 def random_network(cfg, seed: int):
     """A frozen network with the recipe's parameters, its scales calibrated on the recipe's images.
 
@@ -118,7 +125,7 @@ def random_network(cfg, seed: int):
     from bhvit.model.network import BHViT
 
     net = BHViT(cfg)
-    net.load_state_dict(recipe_state({key: tuple(value.shape) for key, value in net.state_dict().items()}, seed))
+    net.load_state_dict(recipe_float_state(cfg, seed))
     net.eval()
     net.freeze(as_input(calibration_images(cfg, seed)))
     return net.eval()

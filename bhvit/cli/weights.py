@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from ..errors import UserError
 from .main import emit, json_option
@@ -24,37 +27,59 @@ def _output(path: Path, source: Path, suffixes: tuple[str, ...]) -> None:
 
 @click.command("deploy-model")
 @model_file
-@weights_option
+@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False),
+              help="Float weights (safetensors): of `bhvit train` or `bhvit import-checkpoint`.")
+@click.option("--random-weights", type=click.IntRange(min=0), metavar="SEED",
+              help="Float recipe weights of a seed instead.")
 @data_option
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
               help="Deployed weights, *.safetensors.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False),
+              help="The whole report, *.json; a page of the same name (*.md) goes beside it.")
 @click.option("--finetune-epochs", type=click.IntRange(min=0), default=0, show_default=True,
               help="Train the fixed-point network for so many epochs; needs labels.")
-@click.option("--calibration-images", type=click.IntRange(min=1), default=256, show_default=True,
-              help="Images from which the scales are taken.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--calibration-images", type=click.IntRange(min=1),
+              help="Images from which the scales are taken (default 256, fewer large ones: 16 of 224x224).")
+@click.option("--report-images", type=click.IntRange(min=1),
+              help="Images on which every layer is compared (same default); the outputs are of all images.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Chooses the calibration images.")
 @json_option
-def deploy_model(model: Path, weights: Path, data: str, out: Path, finetune_epochs: int, calibration_images: int,
-                 seed: int, as_json: bool) -> None:
-    """Float weights to fixed point: calibration, a report of what it costs, optional fine-tuning."""
-    _output(out, weights, (".safetensors",))
+def deploy_model(model: Path, weights: Path | None, random_weights: int | None, data: str, out: Path,
+                 report: Path | None, finetune_epochs: int, calibration_images: int | None,
+                 report_images: int | None, seed: int, as_json: bool) -> None:
+    """Float weights to fixed point: calibration, a report of what it costs layer by layer, optional fine-tuning."""
+    if (weights is None) == (random_weights is None):
+        raise UserError("Give either --weights FILE or --random-weights SEED.", where="command line",
+                        why="both are given" if weights else "neither is given",
+                        do="train for a weight file, or take recipe weights, e.g. --random-weights 1")
+    _output(out, weights or model, (".safetensors",))
+    if report is not None:
+        _output(report, weights or model, (".json",))
+    from bhvit.model import deploy_text
     from bhvit.model.config import load_config
     from bhvit.model.deploy import deploy
+    from bhvit.model.random_weights import recipe_float_state
     from bhvit.model.weights import load
 
     cfg = load_config(model)
     cfg.deployable()
-    result = deploy(cfg, load(weights, cfg, kind="float"), data, out, finetune_epochs=finetune_epochs,
-                    calibration_images=calibration_images, seed=seed)
-    text = f"{out}: written"
-    if "agreement" in result:
-        text = (f"{out}: first class unchanged for {result['agreement']:.2f} % of {result['images']} images, logit "
-                f"error {100 * result['logit_error']:.1f} % of their spread")
-    if result.get("float_top1") is not None:
-        text += f", top-1 {result['float_top1']:.2f} % -> {result['top1']:.2f} %"
-    elif result.get("test_top1") is not None:
-        text += f", test top-1 {result['test_top1']:.2f} %"
-    emit(result, as_json, text)
+    state = recipe_float_state(cfg, random_weights) if weights is None else load(weights, cfg, kind="float")
+    result = deploy(cfg, state, data, out, finetune_epochs=finetune_epochs, calibration_images=calibration_images,
+                    report_images=report_images, seed=seed)
+    if not result:  # a further process of a fine-tuning
+        return
+    told = result.get("before_finetuning", result)
+    told["provenance"]["command"] = shlex.join(["bhvit", *sys.argv[1:]])
+    written = deploy_text.write(told, report) if report is not None else []
+    if not as_json:
+        console = Console()
+        for table in deploy_text.tables(told):
+            Console(width=max(console.width, 130)).print(table)
+    lines = [*deploy_text.summary(told), f"written: {', '.join(map(str, [out, *written]))}"]
+    if "test_top1" in result:
+        lines.append(f"after fine-tuning: test top-1 {result['test_top1']:.2f} %")
+    emit(result, as_json, "\n".join(lines))
 
 
 @click.command("import-checkpoint")

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bhvit.model.layers.fixed import Fixed
+from bhvit.model.layers.fixed import Fixed, edge_bias
 from bhvit.model.numerics import EXACT_LIMIT, Widths, exponent_for_max, exponent_mse
 from bhvit.model.quantizers import FixedConst, FixedQuant
 
@@ -26,8 +26,10 @@ class Blend(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         return self.y(a * self.ca() + b * self.cb() + self.o())
 
-    def calibrate(self, a: Fixed, b: Fixed, ca: Tensor, cb: Tensor, e_y: int | None = None) -> Fixed:
-        """Args: a, b: inputs of one exponent; ca, cb: (C,) float64; e_y: output exponent where it is given."""
+    def calibrate(self, a: Fixed, b: Fixed, ca: Tensor, cb: Tensor, e_y: int | None = None,
+                  edge: Tensor | None = None) -> Fixed:
+        """Args: a, b: inputs of one exponent; ca, cb: (C,) float64; e_y: output exponent where it is given; edge: (C,)
+        where a threshold on the output falls, if one follows."""
         if a.e != b.e:
             raise ValueError(f"a blend needs inputs of one exponent, got {a.e} and {b.e}")
         self.inputs.copy_(torch.tensor([a.e, a.bound, b.bound]))
@@ -43,9 +45,13 @@ class Blend(nn.Module):
         if e_y is None:
             total = a.value.double() * self.ca().double() + b.value.double() * self.cb().double()
             e_y = exponent_mse(total, self.y.bits, e_p)
-        self.o.set(torch.full_like(ca, 2.0 ** (e_y - 1) if e_y > e_p else 0.0), e_p)
+        offset = torch.full_like(ca, 2.0 ** (e_y - 1) if e_y > e_p else 0.0)
         self.y.set_exponent(e_y)
-        return Fixed(self(a.value, b.value), e_y, *self.y.limits)
+        if edge is not None and e_y > e_p:
+            self.y.bias = edge_bias(edge, e_y)
+            offset = offset + self.y.bias
+        self.o.set(offset, e_p)
+        return Fixed(self(a.value, b.value), e_y, *self.y.limits, self.y.bias)
 
     def worst_case(self) -> dict[str, float]:
         """First product on the common grid, then the sum."""

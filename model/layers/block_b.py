@@ -163,11 +163,25 @@ class WindowMerge(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         return self.blend(*self._parts(v))
 
-    def calibrate(self, v: Fixed, parm: Tensor) -> Fixed:
-        """Args: v: tokens; parm: (C,) float64 weight of the local tokens."""
+    def changed(self, got: Tensor, want: Tensor, parm: Tensor, move: Tensor) -> float:
+        """Share of the decisions sign(R + move) that differ between two tensors V of real values."""
+        terms = self.n**2
+        sides = []
+        for v in (got, want):
+            local, merge = self._parts(v)
+            sides.append(local * parm + merge * ((1 - parm) / terms) + move)
+        return changed(*sides)
+
+    def calibrate(self, v: Fixed, parm: Tensor, edge: Tensor) -> Fixed:
+        """Args: v: tokens; parm: (C,) float64 weight of the local tokens; edge: (C,) where the threshold falls."""
         local, merge = self._parts(v.value)
         terms = self.n**2
-        return self.blend.calibrate(v.moved(local), v.summed(merge, terms), parm, (1 - parm) / terms)
+        return self.blend.calibrate(v.moved(local), v.summed(merge, terms), parm, (1 - parm) / terms, edge=edge)
+
+
+def changed(got: Tensor, want: Tensor) -> float:
+    """Share of the elements whose signs differ."""
+    return float(((got >= 0) != (want >= 0)).double().mean())
 
 
 class DeployedBlockB(nn.Module):
@@ -207,25 +221,32 @@ class DeployedBlockB(nn.Module):
         u = self.norm.calibrate(x, *fold_norm(f.layernorm_before))
         h = self.concat.calibrate(u, vec(a.token_FA.a1))
         norm = a.token_FA.norm
-        h = (self.token_norm.calibrate(h, norm) if isinstance(norm, nn.LayerNorm)
-             else self.token_norm.calibrate(h, *fold_norm(norm)))
+        thresholds = [vec(getattr(a, f"move{z[0]}")) for z in QKV]
+
+        def flips(got: Tensor, want: Tensor) -> float:
+            return sum(changed(got + move, want + move) for move in thresholds) / len(QKV)
+
+        terms = (norm,) if isinstance(norm, nn.LayerNorm) else fold_norm(norm)
+        h = self.token_norm.calibrate(h, *terms, flips=flips)
         reals, layers = [], [getattr(self, z) for z in QKV]
-        for z, layer in zip(QKV, layers):
-            b = getattr(self, f"threshold_{z}").calibrate(h, vec(getattr(a, f"move{z[0]}")))
+        for z, layer, move in zip(QKV, layers, thresholds):
+            b = getattr(self, f"threshold_{z}").calibrate(h, move)
             t = binary_terms(layer, b, getattr(a, z).weight, getattr(a, f"norm{z[0]}"), getattr(a, f"rprelu{z[0]}"))
             reals.append(layer.epilogue.prepare(*t[:3], h, *t[3:]))
         e = max(exponent_mse(torch.cat(reals), layers[0].epilogue.y.bits), *(v.epilogue.floor_e for v in layers))
-        full = [layer.epilogue.finish(e) for layer in layers]
-        bits = [getattr(self, f"binarize_{z}").calibrate(t, vec(getattr(a, f"move{z[0]}2")))
-                for z, t in zip(QKV, full)]
+        moves = [vec(getattr(a, f"move{z[0]}2")) for z in QKV]
+        full = [layer.epilogue.finish(e, -move) for layer, move in zip(layers, moves)]
+        bits = [getattr(self, f"binarize_{z}").calibrate(t, move) for z, t, move in zip(QKV, full, moves)]
         quant = a.att_prob_quantizer
         g = self.attention.calibrate(*bits, quant.alpha.detach(), quant.zero_point.detach())
         gain, beta = fold_norm(a.norm_context)
         step = vec(quant.alpha).repeat_interleave(len(gain) // self.heads)
         act = a.rprelu_context
         v = self.context.calibrate(g, gain * step, beta - vec(act.move1),
-                                   full[0].summed(sum(t.value for t in full), 3),
-                                   torch.ones_like(gain), vec(act.prelu.weight), vec(act.move2))
-        r = self.merge.calibrate(v, vec(a.parm))
+                                   full[0].summed(sum(t.value for t in full), 3,
+                                                  sum(0 if t.bias is None else t.bias for t in full)),
+                                   torch.ones_like(gain), vec(act.prelu.weight), vec(act.move2),
+                                   flips=lambda got, want: self.merge.changed(got, want, vec(a.parm), vec(o.move)))
+        r = self.merge.calibrate(v, vec(a.parm), -vec(o.move))
         b = self.threshold_out.calibrate(r, vec(o.move))
         return self.mlp.calibrate(f, calibrate_binary(self.out, b, o, r, x))

@@ -79,13 +79,14 @@ class DeployedDownsample(nn.Module):
 
     def calibrate(self, f: Downsample, x: Fixed) -> Fixed:
         """Args: f: float layer; x: residual stream."""
-        u = self.norm.calibrate(x, *fold_norm(f.norm0))
+        u = self.norm.calibrate(x, *fold_norm(f.norm0), edge=-vec(f.move) if self.binary else None)
         pos = f.position_embeddings.detach().double()
         patches = u.moved(patchify(u.value, 2))
         weight = patch_weight(f.proj.weight.detach())
         if self.binary:
             b = patchify(self.threshold.calibrate(u, vec(f.move)), 2)
-            res = u.summed(repeat_channels(patch_sum(patches.value, 4), self.out), 4)
+            bias = None if u.bias is None else 4 * repeat_channels(u.bias, self.out)
+            res = u.summed(repeat_channels(patch_sum(patches.value, 4), self.out), 4, bias)
             t = binary_terms(self.linear, b, weight, f.norm, f.rprelu)
             y = self.linear.epilogue.calibrate(*t[:3], res, *t[3:])
         else:

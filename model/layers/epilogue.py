@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from bhvit.model.layers.fixed import Fixed
-from bhvit.model.numerics import EXACT_LIMIT, Widths, exponent_for_max, exponent_mse, require_exact
+from bhvit.model.layers.fixed import Fixed, edge_bias
+from bhvit.model.numerics import (
+    EXACT_LIMIT,
+    Widths,
+    exponent_for_decisions,
+    exponent_for_max,
+    exponent_mse,
+    require_exact,
+)
 from bhvit.model.quantizers import FixedConst, FixedQuant
+
+Flips = Callable[[Tensor, Tensor], float]
 
 
 class Epilogue(nn.Module):
@@ -19,8 +29,8 @@ class Epilogue(nn.Module):
     act = False: y = Quant(acc * m + o [+ res1 [* r]])
 
     RPReLU's move1 is folded into o, move2 and a following LayerScale into p, n, o2. Half an LSB of the quantizer that
-    follows is part of o and o2, so FLOOR rounds to nearest. `ratio` = number of terms in a pooled residual: r
-    = 1/ratio.
+    follows is part of o and o2, so FLOOR rounds to nearest; where a threshold follows, it is moved by at most half an
+    LSB (`fixed.edge_bias`). `ratio` = number of terms in a pooled residual: r = 1/ratio.
     """
 
     def __init__(self, channels: int, bits: Widths, out_bits: int, *, act: bool, res1: bool = False,
@@ -62,7 +72,6 @@ class Epilogue(nn.Module):
         Args: acc, res1, res2: inputs with their formats; m, o, p, n, o2: (C,) float64 targets; e_m: exponent of m where
         the caller has chosen it.
         """
-        self._acc, self._res1, self._res2, self._o, self._o2 = acc, res1, res2, o, o2
         for i, t in enumerate((acc, res1, res2)):
             if t is not None:
                 self.inputs[2 * i], self.inputs[2 * i + 1] = t.e, t.bound
@@ -73,6 +82,13 @@ class Epilogue(nn.Module):
                 e_r = self._ratio_exponent(acc, m, res1)
                 self.r.set(torch.tensor([1 / self.ratio]), e_r)
                 lsb_res += e_r
+            if res1.bias is not None:
+                o = o - res1.bias / self.ratio
+        if res2 is not None and res2.bias is not None:
+            o2 = o2 - res2.bias
+        if acc.bias is not None:
+            o = o - acc.bias * m
+        self._acc, self._res1, self._res2, self._o, self._o2 = acc, res1, res2, o, o2
         self.e_p = self._multiplier_exponent(acc, m, o, lsb_res, e_m) + acc.e
         self.m.set(m, self.e_p - acc.e)
         t = acc.value.double() * self.m().double() + o
@@ -97,23 +113,34 @@ class Epilogue(nn.Module):
         u = (torch.where(z >= 0, self.p(), self.n()) * z).double() + o2
         return u if res2 is None else u + res2.value.double()
 
-    def finish(self, e_y: int) -> Fixed:
-        """Fixes the output scale (at least `floor_e`) and runs the deployed form on the calibration data."""
+    def finish(self, e_y: int, edge: Tensor | None = None) -> Fixed:
+        """Fixes the output scale (at least `floor_e`) and runs the deployed form on the calibration data.
+
+        edge: (C,) float64 where a threshold on the output falls, if one follows.
+        """
         e_y = max(e_y, self.floor_e)
         self.y.set_exponent(e_y)
-        if self.act:
-            self._set_offset(self.o2, self._o2, self.floor_e, e_y)
-        else:
-            self._set_offset(self.o, self._o, self.e_p, e_y)
+        if edge is not None and e_y > self.floor_e:
+            self.y.bias = edge_bias(edge, e_y)
+        const, value = (self.o2, self._o2) if self.act else (self.o, self._o)
+        if self.y.bias is not None:
+            value = value + self.y.bias
+        self._set_offset(const, value, self.floor_e, e_y)
         res = [None if r is None else r.value for r in (self._res1, self._res2)]
-        out = Fixed(self(self._acc.value, *res), e_y, *self.y.limits)
+        out = Fixed(self(self._acc.value, *res), e_y, *self.y.limits, self.y.bias)
         del self._acc, self._res1, self._res2, self._o, self._o2
         return out
 
-    def calibrate(self, *args, **kwargs) -> Fixed:
-        """`prepare`, then the output scale with the least squared error, then `finish`."""
+    def calibrate(self, *args, edge: Tensor | None = None, flips: Flips | None = None, **kwargs) -> Fixed:
+        """`prepare`, then the output scale with the least squared error, then `finish`.
+
+        flips: counts the decisions that quantization changes behind the output; then the scale with the least noise,
+        those included (`numerics.exponent_for_decisions`).
+        """
         t = self.prepare(*args, **kwargs)
-        return self.finish(exponent_mse(t, self.y.bits, self.floor_e))
+        if flips is None:
+            return self.finish(exponent_mse(t, self.y.bits, self.floor_e), edge)
+        return self.finish(exponent_for_decisions(t, self.y.bits, self.floor_e, flips), edge)
 
     def _ratio_exponent(self, acc: Fixed, m: Tensor, res1: Fixed) -> int:
         """Exponent of r = 1/ratio: exact for a power of two; else fine, but leaving m its full range down to 6 bits."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bhvit.model.layers.epilogue import Epilogue
+from bhvit.model.layers.epilogue import Epilogue, Flips
 from bhvit.model.layers.fixed import Fixed, vec
 from bhvit.model.numerics import Widths, exponent_mse
 from bhvit.model.quantizers import FixedQuant, floor_ste
@@ -47,8 +47,8 @@ class LayerNorm(nn.Module):
         n = floor_ste(self._normalised(x) * 2.0**-self.s1).to(torch.float32)
         return self.affine(self.n(n * 2.0**self.n.exponent))
 
-    def calibrate(self, x: Fixed, norm: nn.LayerNorm) -> Fixed:
-        """Args: x: tokens; norm: the float layer."""
+    def calibrate(self, x: Fixed, norm: nn.LayerNorm, flips: Flips | None = None) -> Fixed:
+        """Args: x: tokens; norm: the float layer; flips: see `Epilogue.calibrate`."""
         eps = max(1, round(norm.eps * self.channels**2 / 4.0**x.e))
         self.inputs.copy_(torch.tensor([x.e, eps, x.bound]))
         real = self._normalised(x.value) * 2.0**-self.k
@@ -57,7 +57,7 @@ class LayerNorm(nn.Module):
         # FLOOR lowers n by half an LSB on average
         m, o = vec(norm.weight), vec(norm.bias)
         half = 2.0 ** (self.n.exponent - 1) if self.s1 > 0 else 0.0
-        return self.affine.calibrate(Fixed(n, self.n.exponent, *self.n.limits), m, o + m * half)
+        return self.affine.calibrate(Fixed(n, self.n.exponent, *self.n.limits), m, o + m * half, flips=flips)
 
     def worst_case(self) -> dict[str, float]:
         """The float64 part is bounded by 2^53; what is reported is the width of the integers that it holds."""

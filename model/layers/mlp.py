@@ -116,18 +116,23 @@ class DeployedMlp(nn.Module):
     def calibrate(self, f: MlpMixin, y: Fixed) -> Fixed:
         """Args: f: the float block; y: residual stream."""
         r = self.ratio
-        u = self.norm.calibrate(y, *fold_norm(f.layernorm_after))
+        move1, move2 = vec(f.intermediate.move), vec(f.output.move)
+        u = self.norm.calibrate(y, *fold_norm(f.layernorm_after), edge=-move1)
         v = self.shift.calibrate(u, y, {b: getattr(f, f"layerscale_{b}") for b in BRANCHES})
-        b = self.threshold1.calibrate(u, vec(f.intermediate.move))
-        h = calibrate_binary(self.fc1, b, f.intermediate, u.moved(tile(u.value, r)))
-        b = self.threshold2.calibrate(h, vec(f.output.move))
-        return calibrate_binary(self.fc2, b, f.output, h.summed(channel_sum(h.value, r), r), v)
+        b = self.threshold1.calibrate(u, move1)
+        res = u.moved(tile(u.value, r), None if u.bias is None else u.bias.repeat(r))
+        h = calibrate_binary(self.fc1, b, f.intermediate, res, edge=-move2)
+        b = self.threshold2.calibrate(h, move2)
+        res = h.summed(channel_sum(h.value, r), r, None if h.bias is None else h.bias.reshape(-1, r).sum(1))
+        return calibrate_binary(self.fc2, b, f.output, res, v)
 
 
-def calibrate_binary(layer: BinaryLinear, b: Tensor, f: nn.Module, res1: Fixed, res2: Fixed | None = None) -> Fixed:
-    """Calibrates binary linear + BN + residual + RPReLU [+ LayerScale] [+ residual] from float module `f`."""
+def calibrate_binary(layer: BinaryLinear, b: Tensor, f: nn.Module, res1: Fixed, res2: Fixed | None = None,
+                     edge: Tensor | None = None) -> Fixed:
+    """Calibrates binary linear + BN + residual + RPReLU [+ LayerScale] [+ residual] from float module `f`; edge: see
+    `Epilogue.finish`."""
     terms = binary_terms(layer, b, f.dense.weight, f.norm, f.rprelu, getattr(f, "layerscale", None))
-    return layer.epilogue.calibrate(*terms[:3], res1, *terms[3:], res2)
+    return layer.epilogue.calibrate(*terms[:3], res1, *terms[3:], res2, edge=edge)
 
 
 def binary_terms(layer: BinaryLinear, b: Tensor, w: Tensor, norm: nn.Module, act: RPReLU,

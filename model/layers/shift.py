@@ -63,6 +63,8 @@ class Shift(nn.Module):
         e_c = min(e_c, y.e - u.e)
         for const, row in zip(self.coef, coef):
             const.set(row, e_c)
+        if u.bias is not None:
+            offset = offset - u.bias * sum(c().double() for c in self.coef)
         e_p = u.e + e_c
         total = self._sum(u.value).double() + y.value.double() + offset
         e_v = exponent_mse(total, self.v.bits, e_p)

@@ -32,6 +32,8 @@ class Threshold(nn.Module):
     def calibrate(self, x: Fixed, o: Tensor, m: Tensor | None = None) -> Tensor:
         """Args: x: input; o, m: (C,) float64. Returns the +-1 tensor."""
         self.inputs[0], self.inputs[1] = x.e, x.bound
+        if x.bias is not None:
+            o = o - (x.bias if m is None else x.bias * m)
         e, largest = x.e, torch.full_like(o, float(x.bound))
         if self.scaled:
             top = float(m.abs().max())
