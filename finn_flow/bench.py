@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from qonnx.core.modelwrapper import ModelWrapper
 
 from . import graph, ops
 from .layers.base import Constants, Layer
@@ -32,7 +31,7 @@ def layer_intervals(folder: Path, *, jobs: int = 2, progress: Callable[[int, int
     Returns:
         {node: {"estimated", "simulated", "ratio"}}.
     """
-    model = ModelWrapper(str(folder / "stitched_ip" / "graph.onnx"))
+    model = ops.load(folder / "stitched_ip" / "graph.onnx")
     nodes: dict[str, str] = {}
     work: dict[str, tuple[Layer, Constants]] = {}
     for n in model.graph.node:

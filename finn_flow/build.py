@@ -34,6 +34,7 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import BhvitError, CheckFailed, UserError, file_trouble
+from bhvit.garbage import fewer_collections
 from bhvit.progress import quiet_wanted
 from bhvit.tools import compiler, verilator
 
@@ -69,6 +70,7 @@ def build(config: BuildConfig, folder: Path, *, steps: tuple[Step, ...] = STEPS,
         raise file_trouble(e, folder) from e
 
 
+@fewer_collections()
 def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: TextIO, log: TextIO,
            fresh: bool) -> dict[str, Any]:
 
@@ -107,7 +109,7 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
             done = _run_step(ctx, step, marker, key, model)
         saved = folder / "intermediate_models" / f"{step.name}.onnx"
         if saved.exists():
-            model = ModelWrapper(str(saved))
+            model = ops.load(saved)
         times[step.name], memory[step.name] = done["seconds"], done["peak_memory_mb"]
         chain = done["digest"]
         data = {**times, "total_build_time": sum(times.values())}
@@ -353,6 +355,7 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
         raise file_trouble(e, folder) from e
 
 
+@fewer_collections()
 def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Path | None, images: int | None,
            stalls: int | None, report: Path | None, jobs: int | None, quiet: bool | None,
            optimize: str | None) -> dict[str, Any]:

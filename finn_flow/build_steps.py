@@ -16,7 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
 
-from . import estimate, fifo_sizing, folding, graph
+from . import estimate, fifo_sizing, folding, graph, ops
 from .config import BuildConfig
 from .stitch import stitch
 
@@ -80,7 +80,7 @@ def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
     weights = ctx.config.weights
     args = ["--weights", str(weights.file)] if weights.file else ["--random-weights", str(weights.random)]
     ctx.say("  " + model_process.ask(["export", str(ctx.config.model), *args, "-o", str(folder)])["message"])
-    return ModelWrapper(str(ctx.onnx))
+    return ops.load(ctx.onnx)
 
 
 def step_lower(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:

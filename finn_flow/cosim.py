@@ -142,7 +142,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
         "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",
         "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles}
-    levels = reference.qd_levels or qd_levels(ModelWrapper(str(design.folder / "graph.onnx")), images[:LEVEL_FRAMES])
+    levels = reference.qd_levels or qd_levels(ops.load(design.folder / "graph.onnx"), images[:LEVEL_FRAMES])
     if levels is not None:
         out["qd_levels"] = levels
     if result.status == 3:
@@ -231,7 +231,7 @@ def find_difference(design: Design, work: Path, images: np.ndarray, want: np.nda
     Args:
         images, want: all frames and expected outputs. frame: the first wrong one.
     """
-    model = ModelWrapper(str(design.folder / "graph.onnx"))
+    model = ops.load(design.folder / "graph.onnx")
     sim = DesignSim(design, work, "trace", optimize="-O0", jobs=jobs)
     streams = {n.name: ops.layer_from_node(n).inputs()[0] for n in graph.fifos(model)}
     replays = [frame] if frame == 0 else [frame, max(0, frame - REPLAY)]

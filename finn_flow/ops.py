@@ -220,6 +220,11 @@ def new_model(inputs: Iterable[tuple[str, Sequence[int], DType | None]], outputs
     return model
 
 
+def load(path: Path) -> ModelWrapper:
+    """Read a graph whose tensors all have shapes, as ours have: qonnx would look each one up in quadratic time."""
+    return ModelWrapper(str(path), fix_missing_initializer_valueinfo=False)
+
+
 def to_integers(model: ModelWrapper) -> ModelWrapper:
     """Leave the value domain: every stream tensor holds integers, all exponents are 0, tensors carry integer types.
 

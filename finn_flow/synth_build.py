@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from qonnx.core.modelwrapper import ModelWrapper
-
 from bhvit.errors import UserError
 
 from . import graph, ops
@@ -45,7 +43,7 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
     Returns:
         {"layers": {node: counts}, "total": counts, "distinct_instances", "source": "Yosys", "note"}.
     """
-    model = ModelWrapper(str(folder / "stitched_ip" / "graph.onnx"))
+    model = ops.load(folder / "stitched_ip" / "graph.onnx")
     nodes: dict[str, str] = {}
     work: dict[str, tuple[Layer, Constants]] = {}
     for n in model.graph.node:

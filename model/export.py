@@ -21,6 +21,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
 from bhvit.errors import CheckFailed
+from bhvit.garbage import fewer_collections
 from bhvit.model.network import BHViT
 from bhvit.model.quantizers import BinaryWeight, FixedConst
 from bhvit.model.trace import exponents, run_integers, state_digest
@@ -33,6 +34,7 @@ class ExportError(CheckFailed, RuntimeError):
     """The exported graph does not compute what PyTorch computes."""
 
 
+@fewer_collections()
 def export(net: BHViT, path: str | Path, batch: int = 1, check_images: int = 64, golden_images: int = 4,
            images: np.ndarray | None = None) -> dict:
     """Writes `path` (QONNX) and next to it `<stem>.golden.npz` and `<stem>.golden.json`.
@@ -48,7 +50,9 @@ def export(net: BHViT, path: str | Path, batch: int = 1, check_images: int = 64,
     path.parent.mkdir(parents=True, exist_ok=True)
     net.eval()
     side, ch = net.config.image_size, net.config.image_channels
-    model = _tidy(_traced(net, torch.zeros(batch, side, side, ch)))
+    model = _tidy(_traced(net, torch.zeros(1, side, side, ch)))  # nothing traced depends on the batch, but its time
+    if batch > 1:
+        model = with_batch(model, batch)
     digest = state_digest(net)
     facts = {
         "model": net.config.model_dump(mode="json"), "model_digest": net.config.digest(), "state_digest": digest,
@@ -228,6 +232,7 @@ def with_batch(model: ModelWrapper, batch: int) -> ModelWrapper:
     return model
 
 
+@fewer_collections()
 def check_equal(model: ModelWrapper, net: BHViT, images: np.ndarray, batch: int | None = None) -> int:
     """Rung 2: stock qonnx against PyTorch, every bit of every quantizer; in batches, as qonnx is slow per node.
 

@@ -54,8 +54,8 @@ def micro(out: Path, images: int) -> dict[str, Any]:
 def scale_probe(out: Path, synthesis: bool) -> dict[str, Any]:
     """One stage-1 and one stage-3 block of BHViT-tiny at 224x224 as RTL."""
     import numpy as np
-    from qonnx.core.modelwrapper import ModelWrapper
 
+    from bhvit.finn_flow import ops
     from bhvit.finn_flow import scale_probe as probe
     from bhvit.finn_flow.passes.lower import lower
     from bhvit.finn_flow.passes.plan_rows import plan_rows
@@ -66,7 +66,7 @@ def scale_probe(out: Path, synthesis: bool) -> dict[str, Any]:
         model_process.ask(["export", str(PROBE_MODEL), "--random-weights", "1", "-o", str(network.parent),
                            "--check-images", "2"])
     images = np.load(network.with_suffix("").with_suffix(".golden.npz"))["pixels"]
-    model = plan_rows(lower(ModelWrapper(str(network)), images[:1]), images[:1])
+    model = plan_rows(lower(ops.load(network), images[:1]), images[:1])
     frames = np.concatenate([images, images[::-1], np.flip(images, 1)])[:5]
     results = {}
     for stage in STAGES:

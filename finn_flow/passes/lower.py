@@ -19,6 +19,8 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from bhvit.garbage import fewer_collections
+
 from .. import ops
 from ..streams import DType, u
 from .context import Lowering, LoweringMismatch
@@ -45,6 +47,7 @@ PASSES: list[Callable[[Lowering], int]] = [
 """In this order: layers that only move or add data first, since the others take their results as residuals."""
 
 
+@fewer_collections()
 def lower(model: ModelWrapper, check_images: np.ndarray | None = None, *, input_type: DType | None = None,
           duplicates: bool = True, integers: bool = True) -> ModelWrapper:
     """The hardware graph of an exported network.

@@ -56,7 +56,7 @@ def test_a_wrong_kernel_is_located(built, tmp_path):
     assert not out["ok"] and out["bit_exact_images"] < 8
     assert d["layer"] == "sign" and d["stem"] == "threshold" and {d["expected"], d["got"]} == {1, -1}
     assert f"frame {d['frame']}, layer sign (threshold), token {d['token']}, channel {d['channel']}" in out["message"]
-    model = ops.ModelWrapper(str(tmp_path / "stitched_ip/graph.onnx"))
+    model = ops.load(tmp_path / "stitched_ip/graph.onnx")
     values = ops.execute(model, {"pixels": ref.images}, keep="*")
     t = next(n for n in model.graph.node if n.name == "sign").output[0]
     assert values[t].reshape(8, -1, 8)[d["frame"], d["token"], d["channel"]] == d["expected"]
@@ -76,7 +76,7 @@ def test_a_wrong_lowering_is_told_apart(built):
 
 def test_a_standstill_names_the_fifos(built, tmp_path):
     folder, ref = built
-    model = ops.ModelWrapper(str(folder / "stitched_ip/graph.onnx"))
+    model = ops.load(folder / "stitched_ip/graph.onnx")
     depths = {n.name: 2 for n in graph.fifos(model)}
     stitch.stitch(graph.set_depths(model, depths), tmp_path / "stitched_ip")
     out = cosim.cosim(tmp_path / "stitched_ip", tmp_path / "sim", ref, clock_mhz=250)

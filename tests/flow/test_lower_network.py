@@ -27,7 +27,7 @@ def exported(request, tmp_path_factory):
     net = random_network(load_config(CONFIGS / f"{request.param}.yaml"), 1)
     export(net, path, check_images=4, golden_images=4)
     with np.load(path.with_suffix("").with_suffix(".golden.npz")) as z:
-        return ModelWrapper(str(path)), z["pixels"], z["logits"]
+        return ops.load(path), z["pixels"], z["logits"]
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def network(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         chain.model_side_here(patch)
         chain.build(folder, chain.CONFIGS / "smallest.yaml", 33, target_cycles=4000)
-    model = ops.ModelWrapper(str(folder / "stitched_ip/graph.onnx"))
+    model = ops.load(folder / "stitched_ip/graph.onnx")
     name = model.graph.input[0].name
     images = np.random.default_rng(5).integers(0, 256, (IMAGES, *model.get_tensor_shape(name)[1:])).astype(np.uint8)
     net = Network(folder, model, images, ops.execute(model, {name: images}, keep="*"))
@@ -203,7 +203,7 @@ def test_a_fifo_that_is_too_shallow_is_named(network, tmp_path):
     depth = {n.name: ops.layer_from_node(n).depth for n in graph.fifos(network.model) if n.input[0] in forked}
     deepest = max(depth, key=lambda n: depth[n])
     assert depth[deepest] >= 16
-    model = graph.set_depths(ops.ModelWrapper(str(network.folder / "stitched_ip/graph.onnx")), {deepest: 2})
+    model = graph.set_depths(ops.load(network.folder / "stitched_ip/graph.onnx"), {deepest: 2})
     stitch(model, tmp_path / "stitched_ip")
     result = network.simulate(tmp_path / "stitched_ip")
     stop = result["standstill"]
