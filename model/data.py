@@ -311,7 +311,7 @@ class FolderImages:
     ndim = 4
 
     def __init__(self, paths: list[Path], size: int, channels: int):
-        self.paths, self.size, self.channels = paths, size, channels
+        self.paths, self.size, self.channels, self.workers = paths, size, channels, 4
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -327,9 +327,19 @@ class FolderImages:
             chosen = self.paths[index]
         else:
             chosen = [self.paths[i] for i in np.arange(len(self))[np.asarray(index)]]
-        images = np.empty((len(chosen), self.size, self.size, self.channels), np.uint8)
-        with ThreadPoolExecutor(4) as pool:
-            decoded = pool.map(lambda path: photograph(path, self.size, self.channels), chosen)
+        return self._decode(chosen, [None] * len(chosen))
+
+    def crops(self, index, boxes: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+        """Parts of photographs scaled to (N, S, S, C): boxes (N, 4) of top, left, height, width in parts of the whole
+        picture's sides, mirrored (N,) bool."""
+        images = self._decode([self.paths[i] for i in index], boxes)
+        images[mirrored] = images[mirrored, :, ::-1]
+        return images
+
+    def _decode(self, paths: list[Path], boxes) -> np.ndarray:
+        images = np.empty((len(paths), self.size, self.size, self.channels), np.uint8)
+        with ThreadPoolExecutor(self.workers) as pool:
+            decoded = pool.map(lambda path, box: photograph(path, self.size, self.channels, box), paths, boxes)
             for i, image in enumerate(decoded):
                 images[i] = image
         return images
@@ -338,13 +348,19 @@ class FolderImages:
         return np.asarray(self[:], dtype)
 
 
-def photograph(path: Path, size: int, channels: int) -> np.ndarray:
-    """A picture as uint8 (size, size, channels): shorter side to size * 256 / 224 (bicubic), centre crop."""
+def photograph(path: Path, size: int, channels: int, box: np.ndarray | None = None) -> np.ndarray:
+    """A picture as uint8 (size, size, channels): shorter side to size * 256 / 224 (bicubic), centre crop; or the part
+    `box` (top, left, height, width in parts of the sides) scaled to size x size."""
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
             picture = picture.convert("RGB" if channels == 3 else "L")
+            if box is not None:
+                (width, height), (top, left, tall, wide) = picture.size, box
+                part = (left * width, top * height, (left + wide) * width, (top + tall) * height)
+                picture = picture.resize((size, size), Image.Resampling.BICUBIC, part)
+                return np.asarray(picture, np.uint8).reshape(size, size, channels)
             short = round(size * 256 / 224)
             width, height = picture.size
             if width <= height:

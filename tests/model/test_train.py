@@ -25,7 +25,7 @@ from stub import StubNet  # noqa: E402
 CFG = ModelConfig(name="stub", image_size=16, image_channels=1, classes=10, stem_patch=2, widths=(8, 8, 16, 16),
                   depths=(1, 1, 1, 1), heads=(2, 2), window=1, pool_padding=0)
 SHORT = dict(epochs=3, finetune_epochs=2, batch_size=64, warmup_epochs=1, learning_rate=1e-2)
-VARYING = {"cpu_seconds", "wall_seconds"}
+VARYING = {"cpu_seconds", "wall_seconds", "seconds", "images_per_second", "data_share"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,7 +46,7 @@ def stable(metrics):
 
 def history(out):
     with open(out / "metrics.csv") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+        return [{key: value for key, value in row.items() if key not in VARYING} for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,8 @@ def test_short_run_learns_and_writes_its_files(finished):
     out, metrics = finished
     assert metrics["test_top1"] > 60 and metrics["test_images"] == 359
     assert {path.name for path in out.iterdir()} == {
-        "stub.safetensors", "stub_float.safetensors", "metrics.csv", "metrics.json", "curves.png", "checkpoint.pt"}
+        "stub.safetensors", "stub_float.safetensors", "metrics.csv", "metrics.json", "curves.png", "checkpoint.pt",
+        "flips.csv", "flips.png", "histograms.csv", "histograms.png"}
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert [(row["phase"], row["epoch"]) for row in history(out)] == [
         *(("float", str(i)) for i in range(4)), *(("fixed", str(i)) for i in range(3))]
@@ -179,7 +180,7 @@ def test_augment():
     same = train.augment(images, np.random.RandomState(1), 0.0, False)
     assert np.array_equal(same, images)
     moved = train.augment(images, np.random.RandomState(1), 0.1, True)
-    assert moved.shape == images.shape and moved.dtype == np.uint8 and not np.array_equal(moved, images)
+    assert moved.shape == images.shape and moved.dtype == torch.uint8 and not np.array_equal(moved, images)
     assert np.array_equal(moved, train.augment(images, np.random.RandomState(1), 0.1, True))
 
 

@@ -1,0 +1,63 @@
+"""Several processes (torchrun): shares of a batch, averages of gradients and statistics."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from bhvit.errors import UserError
+
+
+class Processes:
+    """The process group that torchrun describes in the environment, or a single process."""
+
+    def __init__(self, device: str) -> None:
+        self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
+        if cuda and not torch.cuda.is_available():
+            raise UserError("There is no CUDA device.", f"device {device}", do="use device cpu or auto")
+        name = "cpu"
+        if cuda:
+            name = device if device != "auto" else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        self.device = torch.device(name)
+        self._joined = self.world > 1 and not dist.is_initialized()
+        if self._joined:
+            dist.init_process_group("nccl" if cuda else "gloo")
+
+    def close(self) -> None:
+        """Leave the group, if it was joined here."""
+        if self._joined:
+            dist.destroy_process_group()
+
+    def average_gradients(self, parameters: list[nn.Parameter], flag: bool) -> bool:
+        """Average the gradients in place; returns whether any process raised its flag (in the same message)."""
+        if self.world == 1:
+            return flag
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        word = torch.full((1,), float(flag), device=self.device)
+        flat = torch.cat([*(parameter.grad.reshape(-1) for parameter in parameters), word])
+        dist.all_reduce(flat)
+        raised = bool(flat[-1] > 0)
+        flat /= self.world
+        for parameter, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters])):
+            parameter.grad.copy_(part.view_as(parameter))
+        return raised
+
+    def average_buffers(self, *nets: nn.Module) -> None:
+        """Average the floating-point buffers (batch-norm statistics) of networks in place."""
+        if self.world > 1:
+            for net in nets:
+                self.average([buffer for buffer in net.buffers() if buffer.is_floating_point()])
+
+    def average(self, tensors: list[torch.Tensor]) -> None:
+        """Average tensors over the processes in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.all_reduce(tensor)
+                tensor /= self.world

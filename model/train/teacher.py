@@ -1,0 +1,111 @@
+"""Teachers for distillation: stored logits, a network of this project, or a DeiT of timm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bhvit.errors import UserError
+from bhvit.model.train.batches import Batch
+
+FORMS = "logits:FILE.npz, net:MODEL.yaml:WEIGHTS.safetensors or timm:NAME:WEIGHTS"
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what timm's DeiT were trained with
+
+
+def load_teacher(text: str, classes: int, channels: int, images: int, device: torch.device) -> Teacher:
+    """The teacher that a TrainConfig names.
+
+    classes, channels, images: of the training run (images: number of training images, for stored logits). Raises
+    UserError for an unknown form, a missing file, or a teacher of other classes.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "logits" and rest:
+        return StoredLogits(Path(rest), classes, images)
+    first, colon, second = rest.partition(":")
+    if kind == "net" and colon:
+        return NetworkTeacher(*_own(Path(first), Path(second)), classes, channels, device)
+    if kind == "timm" and colon:
+        from bhvit.model.train.vit import load_vit
+
+        return NetworkTeacher(*load_vit(first, Path(second)), classes, channels, device)
+    raise UserError("This is not a teacher.", f"teacher '{text}'", do=f"the forms are {FORMS}")
+
+
+class Teacher:
+    """Gives the probabilities (B, classes) that a student is to reach on a batch."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        raise NotImplementedError
+
+
+class StoredLogits(Teacher):
+    """Logits (N, classes) of the N training images, in the order of the data set, without augmentation.
+
+    Mixed images get the mixture of both probabilities.
+    """
+
+    def __init__(self, path: Path, classes: int, images: int) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                logits = np.asarray(file["logits"], np.float32)
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise UserError("The teacher's logits cannot be read.", path, error,
+                            "write them with `bhvit teach`, or numpy.savez(FILE, logits=float (N, classes))") from error
+        if logits.shape != (images, classes):
+            raise UserError("The teacher's logits do not fit the data.", path,
+                            f"they are {logits.shape}, needed is {(images, classes)}: one row per training image "
+                            "(the validation images that are held out have none)")
+        self.probabilities = torch.softmax(torch.from_numpy(logits), 1)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        share = batch.share[:, None]
+        mixed = share * self.probabilities[batch.index] + (1 - share) * self.probabilities[batch.partner]
+        return mixed.to(batch.images.device)
+
+
+class NetworkTeacher(Teacher):
+    """A network that looks at the same augmented pixels, scaled to its own input size."""
+
+    def __init__(self, net: nn.Module, side: int, net_classes: int, net_channels: int, name: str, classes: int,
+                 channels: int, device: torch.device) -> None:
+        if (net_classes, net_channels) != (classes, channels):
+            raise UserError("The teacher does not fit the network.", name,
+                            f"it has {net_classes} classes and {net_channels} image channels, the network {classes} "
+                            f"and {channels}", "take a teacher of the same task, or stored logits (logits:FILE.npz)")
+        self.net, self.side = net.to(device).eval().requires_grad_(False), side
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """float (B, classes) of images (B, S, S, C) with values 0..255."""
+        if images.shape[1] != self.side:
+            planes = functional.interpolate(images.permute(0, 3, 1, 2), (self.side, self.side), mode="bicubic",
+                                            antialias=True)
+            images = planes.clamp(0, 255).round().permute(0, 2, 3, 1)  # whole numbers: a deployed teacher needs them
+        return self.net(images).float()
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return torch.softmax(self.logits(batch.images), 1)
+
+
+def _own(model: Path, path: Path) -> tuple[nn.Module, int, int, int, str]:
+    """(network, side, classes, channels, name) of a model file and any weights that belong to it."""
+    from bhvit.model import weights
+    from bhvit.model.config import load_config
+    from bhvit.model.network import BHViT
+    from bhvit.model.train.full_precision import relax
+
+    cfg = load_config(model)
+    kind = weights.info(path)["kind"]
+    state = weights.load(path, cfg, kind)
+    if kind == "deployed":
+        net = BHViT.from_deployed(cfg, state)
+    else:
+        net = BHViT(cfg)
+        net.load_state_dict(state)
+        if kind == "full":
+            relax(net)
+    return net, cfg.image_size, cfg.classes, cfg.image_channels, str(path)
