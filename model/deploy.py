@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +19,9 @@ from bhvit.model import data, weights
 from bhvit.model.evaluate import as_input, percent, predict, ranks
 from bhvit.model.fidelity import Fidelity
 from bhvit.model.network import BHViT
-from bhvit.model.train import TrainConfig, train
+
+if TYPE_CHECKING:
+    from bhvit.model.train import TrainConfig
 
 REQUIRED = 99.0  # percent of decisions that must agree when a layer sees the float network's tensors
 IMAGES, FEWEST = 256, 16  # images of calibration and report, for small and for large images
@@ -75,6 +78,8 @@ def deploy(cfg, float_state: dict, data_spec: str, out: str | Path, *, finetune_
     report["provenance"] = provenance(time.monotonic() - started, seed)
     if not finetune_epochs:
         return report
+    from bhvit.model.train import TrainConfig, train
+
     options = (options or TrainConfig()).model_copy(
         update={"epochs": 0, "finetune_epochs": finetune_epochs, "calibration_images": calibration_images,
                 "seed": seed})

@@ -51,7 +51,12 @@ class Rounding:
 
     half: float
     bias: Tensor | float
-    carried: Tensor | float
+    carried: Tensor | float = 0.0
+
+    @classmethod
+    def of(cls, quant: FixedQuant) -> Rounding:
+        """Of any quantizer but LayerNorm's n, without what is carried."""
+        return cls(2.0 ** (quant.exponent - 1), 0.0 if quant.bias is None else quant.bias.to(torch.float32))
 
 
 def roundings(hw: nn.Module) -> dict[str, Rounding]:
@@ -59,9 +64,8 @@ def roundings(hw: nn.Module) -> dict[str, Rounding]:
     found: dict[str, Rounding] = {}
 
     def put(name: str, quant: FixedQuant, e: int) -> None:
-        half = 2.0 ** (quant.exponent - 1)
-        bias = 0.0 if quant.bias is None else quant.bias.to(torch.float32)
-        found[name] = Rounding(half, bias, half + bias if quant.exponent > e else 0.0)
+        way = found[name] = Rounding.of(quant)
+        way.carried = way.half + way.bias if quant.exponent > e else 0.0
 
     for name, m in hw.named_modules():
         at = f"{name}." if name else ""
@@ -79,7 +83,7 @@ def roundings(hw: nn.Module) -> dict[str, Rounding]:
             put(f"{at}logits", m.logits, m.o.exponent)
         elif isinstance(m, LayerNorm):
             half = 2.0 ** (m.n.exponent - 1)
-            found[f"{at}n"] = Rounding(half, -half if m.s1 > 0 else 0.0, 0.0)
+            found[f"{at}n"] = Rounding(half, -half if m.s1 > 0 else 0.0)
     return found
 
 
@@ -195,7 +199,8 @@ class Fidelity:
         """One layer on one batch. Args: its input in the float network, in the forced one (the same on the grid) and in
         the free-running one; returns the three outputs."""
         out, ideals = layer.run(x)
-        entry = {"forced": forced, "block": x if layer.residual is None else on_grid(x, layer.residual), "free": free}
+        quant = layer.residual
+        entry = {"forced": forced, "block": x if quant is None else on_grid(x, quant, Rounding.of(quant)), "free": free}
         differ: dict[str, Tensor] = {}
         results = []
         for mode in MODES:

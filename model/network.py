@@ -65,14 +65,15 @@ class Deployed(nn.Module):
 
     def calibrate(self, net: BHViT, images: Tensor) -> Tensor:
         """Fixes every constant and scale, layer by layer; returns the logits of the calibration images."""
-        c, encoder = net.config, net.vit.encoder
-        x = self.stem.calibrate(net.vit.embeddings, images, net.mean.double(), net.std.double())
+        encoder, layers = net.vit.encoder, []
         for s, blocks in enumerate(self.stages):
-            for block, f in zip(blocks, encoder.blocks(s)):
-                x = block.calibrate(f, x)
+            layers += list(zip(blocks, encoder.blocks(s)))
             if s < 3:
-                x = self.down[s].calibrate(getattr(encoder, f"patch_embed{s + 1}"), x)
-        del c
+                layers.append((self.down[s], getattr(encoder, f"patch_embed{s + 1}")))
+        edges = [layer.edge(f) for layer, f in layers] + [None]
+        x = self.stem.calibrate(net.vit.embeddings, images, net.mean.double(), net.std.double(), edges[0])
+        for (layer, f), edge in zip(layers, edges[1:]):
+            x = layer.calibrate(f, x, edge)
         return self.head.calibrate(net.vit.layernorm, net.classifier, x).value
 
 

@@ -77,12 +77,15 @@ def exponent_mse(x: torch.Tensor, bits: int, e_min: int | None = None, span: int
     """Exponent with the least mean squared error for round-to-nearest quantization of `x` to `bits` signed bits.
 
     Args: x: observed values, any shape; e_min: lower limit of the exponent; span: how many exponents below the one that
-    fits the maximum are tried (each halves the range). At most 2**18 elements, evenly spaced, are looked at.
+    fits the maximum are tried (each halves the range). At most 2**18 elements, evenly spaced, are looked at; the
+    spacing has no divisor in common with the last axis, or whole channels would never be seen.
     """
     flat = x.detach().reshape(-1)
     largest = float(flat.abs().max())
     top = exponent_for_max(largest, bits) if largest else 1 - bits
-    step = max(1, flat.numel() >> 18)
+    step, channels = max(1, flat.numel() >> 18), x.shape[-1] if x.dim() else 1
+    while math.gcd(step, channels) > 1:
+        step += 1
     flat = flat[::step].to(torch.float64)
     lo, hi = int_range(bits)
     best_e, best = top, math.inf

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from bhvit.model.config import ModelConfig
 from bhvit.model.layers.epilogue import Epilogue
-from bhvit.model.layers.fixed import Fixed, fold_norm, vec
+from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
 from bhvit.model.layers.float_parts import ChannelNorm, Move, RPReLU, binary_conv, sign_act
 from bhvit.model.layers.linear import BinaryConv
 from bhvit.model.layers.mlp import DeployedMlp, MlpMixin, centred, row_scale
@@ -66,8 +66,13 @@ class DeployedBlockA(nn.Module):
             total = total + conv(b)
         return self.mlp(self.norm(total, x))
 
-    def calibrate(self, f: BlockA, x: Fixed) -> Fixed:
-        """Args: f: the float block; x: residual stream."""
+    @staticmethod
+    def edge(f: BlockA) -> Tensor:
+        """Where the block's first decision falls in its input, (C,) float64."""
+        return sign_edge(f.layernorm_before, f.GC.move.bias)
+
+    def calibrate(self, f: BlockA, x: Fixed, edge: Tensor | None = None) -> Fixed:
+        """Args: f: the float block; x: residual stream; edge: of the layer behind, see `Epilogue.finish`."""
         g, beta = fold_norm(f.layernorm_before)
         b = self.threshold.calibrate(x, beta + vec(f.GC.move.bias), g).permute(0, 3, 1, 2)
         reals = []
@@ -81,4 +86,5 @@ class DeployedBlockA(nn.Module):
                 *(c.epilogue.floor_e for c in self.convs))
         branches = [c.epilogue.finish(e) for c in self.convs]
         total = branches[0].summed(sum(t.value for t in branches), len(branches))
-        return self.mlp.calibrate(f, self.norm.calibrate(total, *fold_norm(f.GC.norm), x))
+        inner = sign_edge(f.layernorm_after, f.intermediate.move)
+        return self.mlp.calibrate(f, self.norm.calibrate(total, *fold_norm(f.GC.norm), x, edge=inner), edge)

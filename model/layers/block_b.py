@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bhvit.model.config import ModelConfig
 from bhvit.model.layers.blend import Blend
 from bhvit.model.layers.epilogue import Epilogue
-from bhvit.model.layers.fixed import Fixed, fold_norm, vec
+from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
 from bhvit.model.layers.float_parts import GSB, QD, ChannelNorm, LayerScale, RPReLU, binary_linear, sign_act
 from bhvit.model.layers.layer_norm import LayerNorm
 from bhvit.model.layers.linear import BinaryLinear
@@ -184,6 +184,12 @@ def changed(got: Tensor, want: Tensor) -> float:
     return float(((got >= 0) != (want >= 0)).double().mean())
 
 
+def _flips(a: SelfAttention, got: Tensor, want: Tensor) -> float:
+    """Share of the decisions behind normalised tokens (..., C) that differ, over q, k and v."""
+    moves = [getattr(a, f"move{z[0]}") for z in QKV]
+    return sum(changed(got + move, want + move) for move in moves) / len(moves)
+
+
 class DeployedBlockB(nn.Module):
     """X (B, H, W, C) s8 -> X s8 in fixed point."""
 
@@ -215,22 +221,22 @@ class DeployedBlockB(nn.Module):
         r = self.merge(v)
         return self.mlp(self.out(self.threshold_out(r), r, x))
 
-    def calibrate(self, f: BlockB, x: Fixed) -> Fixed:
-        """Args: f: the float block; x: residual stream."""
+    @staticmethod
+    def edge(f: BlockB) -> None:
+        """No decision falls in the block's input itself."""
+
+    def calibrate(self, f: BlockB, x: Fixed, edge: Tensor | None = None) -> Fixed:
+        """Args: f: the float block; x: residual stream; edge: of the layer behind, see `Epilogue.finish`."""
         a, o = f.attention.attention, f.attention.output
-        u = self.norm.calibrate(x, *fold_norm(f.layernorm_before))
+        u = self.norm.calibrate(x, *fold_norm(f.layernorm_before), 
+                                flips=lambda *u: _flips(a, *(a.token_FA.norm(x.float()) for x in u)))
         h = self.concat.calibrate(u, vec(a.token_FA.a1))
         norm = a.token_FA.norm
-        thresholds = [vec(getattr(a, f"move{z[0]}")) for z in QKV]
-
-        def flips(got: Tensor, want: Tensor) -> float:
-            return sum(changed(got + move, want + move) for move in thresholds) / len(QKV)
-
         terms = (norm,) if isinstance(norm, nn.LayerNorm) else fold_norm(norm)
-        h = self.token_norm.calibrate(h, *terms, flips=flips)
+        h = self.token_norm.calibrate(h, *terms, flips=lambda *h: _flips(a, *h))
         reals, layers = [], [getattr(self, z) for z in QKV]
-        for z, layer, move in zip(QKV, layers, thresholds):
-            b = getattr(self, f"threshold_{z}").calibrate(h, move)
+        for z, layer in zip(QKV, layers):
+            b = getattr(self, f"threshold_{z}").calibrate(h, vec(getattr(a, f"move{z[0]}")))
             t = binary_terms(layer, b, getattr(a, z).weight, getattr(a, f"norm{z[0]}"), getattr(a, f"rprelu{z[0]}"))
             reals.append(layer.epilogue.prepare(*t[:3], h, *t[3:]))
         e = max(exponent_mse(torch.cat(reals), layers[0].epilogue.y.bits), *(v.epilogue.floor_e for v in layers))
@@ -249,4 +255,5 @@ class DeployedBlockB(nn.Module):
                                    flips=lambda got, want: self.merge.changed(got, want, vec(a.parm), vec(o.move)))
         r = self.merge.calibrate(v, vec(a.parm), -vec(o.move))
         b = self.threshold_out.calibrate(r, vec(o.move))
-        return self.mlp.calibrate(f, calibrate_binary(self.out, b, o, r, x))
+        inner = sign_edge(f.layernorm_after, f.intermediate.move)
+        return self.mlp.calibrate(f, calibrate_binary(self.out, b, o, r, x, inner), edge)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bhvit.model.config import ModelConfig
 from bhvit.model.layers.epilogue import Epilogue
-from bhvit.model.layers.fixed import Fixed, fold_norm, vec
+from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
 from bhvit.model.layers.float_parts import ChannelNorm, RPReLU, binary_conv, sign_act
 from bhvit.model.layers.linear import BinaryLinear, IntLinear
 from bhvit.model.layers.lookup import PositionEmbedding
@@ -77,8 +77,13 @@ class DeployedDownsample(nn.Module):
         res = repeat_channels(patch_sum(patchify(u, 2), 4), self.out)
         return self.position(self.linear(patchify(self.threshold(u), 2), res))
 
-    def calibrate(self, f: Downsample, x: Fixed) -> Fixed:
-        """Args: f: float layer; x: residual stream."""
+    @staticmethod
+    def edge(f: Downsample) -> Tensor | None:
+        """Where the layer's decision falls in its input, (C,) float64."""
+        return sign_edge(f.norm0, f.move) if f.binary else None
+
+    def calibrate(self, f: Downsample, x: Fixed, edge: Tensor | None = None) -> Fixed:
+        """Args: f: float layer; x: residual stream; edge: of the layer behind, see `Epilogue.finish`."""
         u = self.norm.calibrate(x, *fold_norm(f.norm0), edge=-vec(f.move) if self.binary else None)
         pos = f.position_embeddings.detach().double()
         patches = u.moved(patchify(u.value, 2))
@@ -93,4 +98,4 @@ class DeployedDownsample(nn.Module):
             g, beta = fold_norm(f.norm)
             y = self.linear.calibrate(patches, weight.double() * g[:, None], beta)
         side = int(y.value.shape[1])
-        return self.position.calibrate(y, pos.reshape(side, side, -1))
+        return self.position.calibrate(y, pos.reshape(side, side, -1), edge)

@@ -56,6 +56,12 @@ def fold_norm(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return g, norm.bias.double() - norm.running_mean.double() * g
 
 
+def sign_edge(norm: nn.Module, move: Tensor) -> Tensor:
+    """Where sign(norm(x) + move) changes, (C,) float64 in x; 0 for channels without slope. norm: batch norm."""
+    g, b = fold_norm(norm)
+    return torch.where(g.abs() > 1e-9, -(b + vec(move)) / torch.where(g.abs() > 1e-9, g, 1.0), 0.0)
+
+
 def vec(p: Tensor) -> Tensor:
     """A per-channel parameter of any shape as a float64 vector (C,)."""
     return p.detach().double().reshape(-1)

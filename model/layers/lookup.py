@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bhvit.model.layers.fixed import Fixed
+from bhvit.model.layers.fixed import Fixed, edge_bias
 from bhvit.model.numerics import Widths, exponent_for_max, exponent_mse
 from bhvit.model.quantizers import FixedConst, FixedQuant
 
@@ -51,13 +51,16 @@ class PositionEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.y(x + self.pos())
 
-    def calibrate(self, x: Fixed, pos: Tensor) -> Fixed:
-        """Args: x: map; pos: (H, W, C) float64."""
+    def calibrate(self, x: Fixed, pos: Tensor, edge: Tensor | None = None) -> Fixed:
+        """Args: x: map; pos: (H, W, C) float64; edge: of the layer behind, see `Epilogue.finish`."""
         self.input_bound.fill_(x.bound)
         e_y = exponent_mse(x.value.double() + pos, self.y.bits, x.e)
-        self.pos.set(pos + (2.0 ** (e_y - 1) if e_y > x.e else 0.0), x.e)
         self.y.set_exponent(e_y)
-        return Fixed(self(x.value), e_y, *self.y.limits)
+        if edge is not None and e_y > x.e:
+            self.y.bias = edge_bias(edge, e_y)
+            pos = pos + self.y.bias
+        self.pos.set(pos + (2.0 ** (e_y - 1) if e_y > x.e else 0.0), x.e)
+        return Fixed(self(x.value), e_y, *self.y.limits, self.y.bias)
 
     def worst_case(self) -> dict[str, float]:
         """Largest sum in LSBs."""

@@ -113,8 +113,8 @@ class DeployedMlp(nn.Module):
         h = self.fc1(self.threshold1(u), tile(u, self.ratio))
         return self.fc2(self.threshold2(h), channel_sum(h, self.ratio), v)
 
-    def calibrate(self, f: MlpMixin, y: Fixed) -> Fixed:
-        """Args: f: the float block; y: residual stream."""
+    def calibrate(self, f: MlpMixin, y: Fixed, edge: Tensor | None = None) -> Fixed:
+        """Args: f: the float block; y: residual stream; edge: see `Epilogue.finish`."""
         r = self.ratio
         move1, move2 = vec(f.intermediate.move), vec(f.output.move)
         u = self.norm.calibrate(y, *fold_norm(f.layernorm_after), edge=-move1)
@@ -124,7 +124,7 @@ class DeployedMlp(nn.Module):
         h = calibrate_binary(self.fc1, b, f.intermediate, res, edge=-move2)
         b = self.threshold2.calibrate(h, move2)
         res = h.summed(channel_sum(h.value, r), r, None if h.bias is None else h.bias.reshape(-1, r).sum(1))
-        return calibrate_binary(self.fc2, b, f.output, res, v)
+        return calibrate_binary(self.fc2, b, f.output, res, v, edge)
 
 
 def calibrate_binary(layer: BinaryLinear, b: Tensor, f: nn.Module, res1: Fixed, res2: Fixed | None = None,

@@ -65,6 +65,8 @@ class Shift(nn.Module):
             const.set(row, e_c)
         if u.bias is not None:
             offset = offset - u.bias * sum(c().double() for c in self.coef)
+        if y.bias is not None:
+            offset = offset - y.bias
         e_p = u.e + e_c
         total = self._sum(u.value).double() + y.value.double() + offset
         e_v = exponent_mse(total, self.v.bits, e_p)

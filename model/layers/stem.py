@@ -45,8 +45,9 @@ class DeployedStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.position(self.gelu(self.linear(patchify(x, self.patch))))
 
-    def calibrate(self, f: Stem, images: Tensor, mean: Tensor, std: Tensor) -> Fixed:
-        """Args: f: float stem; images: uint8-valued; mean, std: (Cin,) float64 on the 0..1 scale."""
+    def calibrate(self, f: Stem, images: Tensor, mean: Tensor, std: Tensor, edge: Tensor | None = None) -> Fixed:
+        """Args: f: float stem; images: uint8-valued; mean, std: (Cin,) float64 on the 0..1 scale; edge: of the layer
+        behind, see `Epilogue.finish`."""
         conv = f.patch_embeddings.proj
         g, beta = fold_norm(f.patch_embeddings.norm)
         w = conv.weight.detach().double()
@@ -54,4 +55,4 @@ class DeployedStem(nn.Module):
         w = patch_weight(w / (255 * std)[:, None, None]) * g[:, None]
         y = self.linear.calibrate(Fixed(patchify(images, self.patch), 0, 0, 255), w, o)
         pos = f.position_embeddings.detach().double()[0].permute(1, 2, 0)
-        return self.position.calibrate(self.gelu.calibrate(y), pos)
+        return self.position.calibrate(self.gelu.calibrate(y), pos, edge)
