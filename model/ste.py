@@ -8,7 +8,7 @@ from torch import Tensor
 
 def sign(x: Tensor) -> Tensor:
     """+1 where x >= 0, else -1, in x's type (any shape)."""
-    return torch.where(x >= 0, torch.ones_like(x), -torch.ones_like(x))
+    return (x >= 0).to(x.dtype).mul_(2).sub_(1)  # several times faster on a CPU than torch.where
 
 
 class SignRamp(torch.autograd.Function):

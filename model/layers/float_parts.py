@@ -29,7 +29,8 @@ class RPReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         z = x - self.move1
-        return torch.where(z >= 0, z, z * self.prelu.weight) + self.move2
+        # torch's PReLU takes channels in axis 1
+        return self.prelu(z.reshape(-1, z.shape[-1])).reshape(z.shape) + self.move2
 
 
 class LayerScale(nn.Module):
@@ -73,6 +74,12 @@ class QD(nn.Module):
         self.alpha = nn.Parameter(torch.ones(heads))
         self.zero_point = nn.Parameter(torch.zeros(heads))
         self.register_buffer("init_state", torch.zeros(1))
+        # what init_state says, on the Python side: a look at the tensor would cut a compiled graph in two; None: unknown
+        self._ready: bool | None = None
+
+    def _load_from_state_dict(self, *args) -> None:
+        super()._load_from_state_dict(*args)
+        self._ready = None
 
     def _init(self, x: Tensor) -> None:
         with torch.no_grad():
@@ -84,8 +91,10 @@ class QD(nn.Module):
 
     def forward(self, p: Tensor) -> Tensor:
         x = 3 * p
-        if self.training and not bool(self.init_state):
-            self._init(x)
+        if self.training and not self._ready:
+            if not bool(self.init_state):
+                self._init(x)
+            self._ready = True
         alpha, zero = self.alpha, self.zero_point
         if self.training:
             g = self.alpha.numel() / math.sqrt(3 * x.numel())
