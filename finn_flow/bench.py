@@ -13,7 +13,7 @@ import numpy as np
 from . import graph, ops
 from .layers.base import Constants, Layer
 from .sim.kernel import KernelSim
-from .synth import STUB, _run_yosys, dependencies, parse
+from .synth import count_cells, dependencies
 from .wrapper import RTL
 
 FRAMES = 5
@@ -81,11 +81,7 @@ def xnor_luts(widths: tuple[int, ...] = (64, 128, 256), *, cache: Path) -> dict[
             if kind == "plain":
                 text = files["bv_xnor_popcount.sv"].replace("`ifdef SYNTHESIS", "`ifdef NEVER")
                 files = {"bv_xnor_popcount.sv": text}
-            files["stub.sv"] = STUB
-            hdl = " ".join(sorted(files))
-            files["run.ys"] = (f"read_slang --threads 1 -D SYNTHESIS -G WIDTH={width} --top bv_xnor_popcount {hdl}\n"
-                               "synth_xilinx -family xcup -flatten -noiopad -top bv_xnor_popcount\n"
-                               "tee -q -o stat.json stat -json\n")
-            row[kind] = parse(_run_yosys(files, cache / f"xnor_{kind}_{width}.log", 1800)).lut_sites / width
+            row[kind] = count_cells("bv_xnor_popcount", files, cache / f"xnor_{kind}_{width}.log",
+                                    parameters={"WIDTH": width}).lut_sites / width
         out[str(width)] = {**row, "ratio": row["plain"] / row["structural"]}
     return out

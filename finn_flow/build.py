@@ -374,7 +374,7 @@ def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Pa
     report = report or folder / "report" / ("cosim.json" if stalls is None else f"cosim_stalls_{stalls}.json")
     out = cosim_module.cosim(folder / "stitched_ip", folder / "sim", ref, clock_mhz=config["clock_mhz"], stalls=how,
                              backend=config["backend"], report=report, jobs=jobs or config["jobs"], quiet=quiet,
-                             optimize=optimize)
+                             optimize=optimize, requested=images)
     if stalls is None and out["fps"]:
         performance = [{"name": "out0", "samples": out["bit_exact_images"], "intervals": [out["interval_cycles"]],
                         "latency_cycles": out["latency_cycles"], "throughput_fps": out["fps"],

@@ -93,12 +93,13 @@ def verilator_version() -> str:
 
 def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: float, stalls: Stalls = NO_STALLS,
           backend: str = "open", clock_source: str = "assumed", report: Path | None = None, jobs: int = 2,
-          quiet: bool | None = None, optimize: str | None = None) -> dict[str, Any]:
+          quiet: bool | None = None, optimize: str | None = None, requested: int | None = None) -> dict[str, Any]:
     """Simulate the stitched design on the reference's images and compare.
 
     Args:
         design_dir: the ``stitched_ip`` folder. work: folder of compiled simulators. report: file for the result.
         stalls: random stalls on both sides. jobs: compiler processes. optimize: g++ level, by default after the cycles.
+        requested: number of images that was asked for, as the reference may have fewer.
     Returns:
         The contents of ``cosim.json``; ``ok`` says whether everything was equal. On a difference ``difference`` names
         the place, on a standstill ``standstill`` the FIFOs; ``message`` says it in a sentence.
@@ -131,7 +132,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
     done = len(got)
     out: dict[str, Any] = {
         "ok": result.status == 0 and exact == len(images),
-        "images": len(images), "bit_exact_images": exact,
+        "images": len(images), "images_requested": requested, "bit_exact_images": exact,
         "distinct_outputs": len(np.unique(got, axis=0)) if done else 0,
         "top1_torch": _top1(want, reference.labels), "top1_rtl": _top1(got, reference.labels) if done else None,
         "latency_cycles": result.latency if done else None, "interval_cycles": interval,
@@ -141,7 +142,8 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "simulator": verilator_version(), "sim_cycles": result.cycles,
         "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
         "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",
-        "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles}
+        "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles,
+        "fifos": len(states), "fifos_that_were_full": sum(s.max_count >= s.depth for s in states)}
     levels = reference.qd_levels or qd_levels(ops.load(design.folder / "graph.onnx"), images[:LEVEL_FRAMES])
     if levels is not None:
         out["qd_levels"] = levels

@@ -91,18 +91,6 @@ def sink_stream(model: ModelWrapper, e: Edge) -> Stream | None:
     return None if e.sink is None else ops.layer_from_node(model.graph.node[e.sink]).inputs()[e.sink_port]
 
 
-def input_streams(model: ModelWrapper) -> list[Stream]:
-    """Streams of the graph inputs, laid out as their consumers take them."""
-    found = {e.tensor: sink_stream(model, e) for e in edges(model) if e.source is None}
-    return [s for s in found.values() if s is not None]
-
-
-def output_streams(model: ModelWrapper) -> list[Stream]:
-    """Streams of the graph outputs, in the order of the outputs."""
-    by_tensor = {t: ops.layer_from_node(n).outputs()[p] for n in model.graph.node for p, t in enumerate(n.output)}
-    return [by_tensor[o.name] for o in model.graph.output]
-
-
 def sort(model: ModelWrapper) -> ModelWrapper:
     """Topological order, stable."""
     nodes = list(model.graph.node)
@@ -291,11 +279,6 @@ def stem(node: NodeProto) -> str:
 def fifos(model: ModelWrapper) -> list[NodeProto]:
     """The FIFO nodes in dataflow order; position = ID."""
     return [n for n in model.graph.node if stem(n) == "fifo"]
-
-
-def compute_nodes(model: ModelWrapper) -> list[NodeProto]:
-    """Nodes that are not plumbing."""
-    return [n for n in model.graph.node if stem(n) not in PLUMBING]
 
 
 def set_depths(model: ModelWrapper, depths: dict[str, int]) -> ModelWrapper:

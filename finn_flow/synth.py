@@ -103,21 +103,38 @@ def synthesize(layer: Layer, constants: Constants | None = None, *, cache: Path,
     name = "dut"
     files = {f.name: f.read_text() for f in dependencies(sources(type(layer))[-1])}
     files |= {f: "\n".join(x) + "\n" for f, x in memory_files(layer, name, constants).items()}
-    files |= {f"{name}.v": wrapper(layer, name, constants), "stub.sv": STUB}
-    hdl = " ".join(sorted(f for f in files if f.endswith((".sv", ".v"))))
-    files["run.ys"] = (f"read_slang --threads 1 -D SYNTHESIS --top {name} {hdl}\n"
-                       f"synth_xilinx -family {family} -flatten -noiopad -top {name}\n"
-                       "tee -q -o stat.json stat -json\n")
-    key = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:20]
+    files |= {f"{name}.v": wrapper(layer, name, constants)}
+    job = _job(name, files, family)
+    key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:20]
     cached = Path(cache) / f"{layer.stem}_{key}.json"
     if not cached.exists():
-        stat = _run_yosys(files, Path(cache) / f"{layer.stem}_{key}.log", timeout)
+        found = count_cells(name, files, Path(cache) / f"{layer.stem}_{key}.log", family=family, timeout=timeout)
         tmp = cached.with_suffix(".tmp")
-        tmp.write_text(json.dumps({"attributes": layer.model_dump(), **asdict(parse(stat))}, indent=1))
+        tmp.write_text(json.dumps({"attributes": layer.model_dump(), **asdict(found)}, indent=1))
         tmp.rename(cached)
     data = json.loads(cached.read_text())
     data.pop("attributes")
     return SynthResult(**data)
+
+
+def count_cells(top: str, files: dict[str, str], log: Path, *, family: str = "xcup",
+                parameters: dict[str, int] | None = None, timeout: float = 1800) -> SynthResult:
+    """Synthesize module ``top`` and count its primitives.
+
+    Args:
+        files: contents by name, Verilog and memory images. log: what Yosys says. parameters: of ``top``.
+    """
+    return parse(_run_yosys(_job(top, files, family, parameters), log, timeout))
+
+
+def _job(top: str, files: dict[str, str], family: str, parameters: dict[str, int] | None = None) -> dict[str, str]:
+    """Everything that Yosys reads, its script included."""
+    files = {**files, "stub.sv": STUB}
+    hdl = " ".join(sorted(f for f in files if f.endswith((".sv", ".v"))))
+    options = "".join(f" -G {k}={v}" for k, v in (parameters or {}).items())
+    return {**files, "run.ys": f"read_slang --threads 1 -D SYNTHESIS{options} --top {top} {hdl}\n"
+                               f"synth_xilinx -family {family} -flatten -noiopad -top {top}\n"
+                               "tee -q -o stat.json stat -json\n"}
 
 
 def _run_yosys(files: dict[str, str], log: Path, timeout: float) -> dict:

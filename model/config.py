@@ -54,11 +54,6 @@ class ModelConfig(BaseModel):
         side = self.image_size // self.stem_patch
         return (side, side // 2, side // 4, side // 8)
 
-    @property
-    def head_dims(self) -> tuple[int, int]:
-        """Channels per attention head in stages 3 and 4."""
-        return (self.widths[2] // self.heads[0], self.widths[3] // self.heads[1])
-
     def digest(self) -> str:
         """sha256 (hex) of the canonical JSON; the name is left out, so renaming keeps weight files valid."""
         data = self.model_dump(mode="json", exclude={"name"})

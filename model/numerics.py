@@ -120,12 +120,6 @@ def exponent_for_decisions(x: torch.Tensor, bits: int, e_min: int, flips: Callab
     return best_e
 
 
-def floor_quantize(x: torch.Tensor, exponent: int, bits: int, signed: bool = True) -> torch.Tensor:
-    """`clip(floor(x / 2**exponent))` as integers in x's floating type (any shape)."""
-    lo, hi = int_range(bits, signed)
-    return torch.floor(x * 2.0**-exponent).clamp(lo, hi)
-
-
 def bits_for(lo: int, hi: int) -> int:
     """Fewest two's complement bits (>= 2) that hold every integer of [lo, hi]."""
     return max(2, *((v if v >= 0 else -v - 1).bit_length() + 1 for v in (int(lo), int(hi))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 
 from .. import model_process
 from ..progress import Progress
+from ..tools import findings
 from .demo import ROOT
 from .main import emit, json_option
 
@@ -67,7 +69,7 @@ def scale_probe(out: Path, synthesis: bool) -> dict[str, Any]:
                            "--check-images", "2"])
     images = np.load(network.with_suffix("").with_suffix(".golden.npz"))["pixels"]
     model = plan_rows(lower(ops.load(network), images[:1]), images[:1])
-    frames = np.concatenate([images, images[::-1], np.flip(images, 1)])[:5]
+    frames = np.concatenate([images, np.flip(images, 1)])[:5]  # five different ones
     results = {}
     for stage in STAGES:
         results[f"stage{stage}"] = probe.probe(model, stage, frames, folder / f"stage{stage}", target=PROBE_CYCLES,
@@ -118,8 +120,9 @@ def bench(out: Path, images: int, skip: tuple[str, ...], as_json: bool) -> None:
     from bhvit.finn_flow.bench import xnor_luts
     from bhvit.finn_flow.build import code_digest
 
-    result: dict[str, Any] = {"provenance": {"processors": os.cpu_count(), "machine": platform.machine(),
-                                             "python": platform.python_version(), "code": code_digest("flow")[:16]}}
+    result: dict[str, Any] = {"provenance": {
+        "date": datetime.now(UTC).date().isoformat(), "processors": os.cpu_count(), "machine": platform.machine(),
+        "code": code_digest("flow")[:16], "tools": {f.name: f.version for f in findings() if f.needed}}}
     if "micro" not in skip:
         result["micro"] = micro(out, images)
     if "xnor" not in skip:

@@ -34,6 +34,8 @@ def build(build_file: Path, out: Path | None, pairs: tuple[str, ...], fresh: boo
 def summary(r: dict) -> str:
     """A cosimulation in a few lines."""
     lines = []
+    if (r["images_requested"] or 0) > r["images"]:
+        lines.append(f"images          all {r['images']}; there are no more ({r['images_requested']} were asked for)")
     if r["top1_torch"] is not None:
         lines.append(f"top-1           PyTorch {r['top1_torch']:.2f} %, RTL {r['top1_rtl']:.2f} %")
     lines.append(f"distinct        {r['distinct_outputs']} of {r['images']} outputs")
@@ -48,6 +50,7 @@ def summary(r: dict) -> str:
         lines.append(f"stalls          seed {r['stalls']['seed']}, input {r['stalls']['input_percent']} %, "
                      f"output {r['stalls']['output_percent']} % of the cycles, and for up to "
                      f"{r['stalls']['burst_cycles']:,} cycles at a time")
+        lines.append(f"FIFOs           {r['fifos_that_were_full']} of {r['fifos']} became full")
     lines.append(f"bit-exact {r['bit_exact_images']}/{r['images']}")
     return "\n".join(lines)
 

@@ -356,6 +356,17 @@ def test_cosim_results(run, built, reference, tmp_path):
     r.says("3 of 4 images", "frame 2, output 5")
 
 
+def test_cosim_says_what_it_did(run, built, reference):
+    """Fewer images than were asked for; how many FIFOs the stalls filled."""
+    r = run("cosim", built, "--reference", reference, "-n", 100, "--stalls", 1)
+    assert r.code == 0
+    assert "all 4; there are no more (100 were asked for)" in r.out
+    found = json.loads((built / "report" / "cosim_stalls_1.json").read_text())
+    assert found["images_requested"] == 100 and 0 < found["fifos_that_were_full"] <= found["fifos"]
+    assert f"{found['fifos_that_were_full']} of {found['fifos']} became full" in r.out
+    assert "there are no more" not in run("cosim", built, "--reference", reference, "-n", 4).out
+
+
 def test_changed_design_is_noted_and_simulated(run, built, reference):
     f = next((built / "stitched_ip").rglob("*.v"))
     f.write_text(f.read_text() + "\n// changed\n")
