@@ -114,8 +114,15 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def write(report: dict[str, Any], path: Path) -> list[Path]:
-    """Writes the JSON file and the Markdown page of the same name. Returns both paths. Raises UserError."""
+    """Writes the JSON file (one row of a table a line) and the Markdown page of the same name. Returns both paths.
+    Raises UserError."""
     page = path.with_suffix(".md")
-    weights.write_atomically(path, (json.dumps(report, indent=2) + "\n").encode())
+    parts = []
+    for key, value in report.items():
+        text = json.dumps(value)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            text = "[\n    " + ",\n    ".join(map(json.dumps, value)) + "\n  ]"
+        parts.append(f"  {json.dumps(key)}: {text}")
+    weights.write_atomically(path, ("{\n" + ",\n".join(parts) + "\n}\n").encode())
     weights.write_atomically(page, markdown(report).encode())
     return [path, page]

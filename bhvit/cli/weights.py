@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 import click
@@ -23,6 +22,18 @@ def _output(path: Path, source: Path, suffixes: tuple[str, ...]) -> None:
         raise UserError(f"The output is no {' or '.join(suffixes)} file.", path, do=f"name it {path.stem}{suffixes[0]}")
     if path.exists() and source.exists() and path.samefile(source):
         raise UserError("The output is the input.", path, do="name another file")
+
+
+def _command(context: click.Context) -> str:
+    """The command line that a command was called with, without defaults."""
+    words = ["bhvit", context.command.name]
+    for p in context.command.params:
+        value = context.params.get(p.name)
+        if context.get_parameter_source(p.name) != click.core.ParameterSource.COMMANDLINE:
+            continue
+        flag = [p.opts[0]] if isinstance(p, click.Option) else []
+        words += flag if getattr(p, "is_flag", False) else [*flag, str(value)]
+    return shlex.join(words)
 
 
 @click.command("deploy-model")
@@ -70,7 +81,7 @@ def deploy_model(model: Path, weights: Path | None, random_weights: int | None, 
     if not result:  # a further process of a fine-tuning
         return
     told = result.get("before_finetuning", result)
-    told["provenance"]["command"] = shlex.join(["bhvit", *sys.argv[1:]])
+    told["provenance"]["command"] = _command(click.get_current_context())
     written = deploy_text.write(told, report) if report is not None else []
     if not as_json:
         console = Console()
