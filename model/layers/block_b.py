@@ -16,7 +16,7 @@ from bhvit.model.layers.layer_norm import LayerNorm
 from bhvit.model.layers.linear import BinaryLinear
 from bhvit.model.layers.mlp import DeployedMlp, MlpMixin, binary_terms, calibrate_binary
 from bhvit.model.layers.qd_attention import QDAttention
-from bhvit.model.layers.shapes import repeat_windows, unwindows, upsample, window_max, window_sum, windows
+from bhvit.model.layers.shapes import repeat_windows, unwindows, upsample, window_max, window_mean, window_sum, windows
 from bhvit.model.layers.threshold import Threshold
 from bhvit.model.numerics import exponent_mse
 
@@ -34,7 +34,7 @@ class TokensForAttention(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         top = window_max(u, self.w, self.padding)
-        mean = window_sum(u, self.w, self.padding) / self.w**2
+        mean = window_mean(u, self.w, self.padding)
         merge = (self.a1 * top + (1 - self.a1) * mean).reshape(u.shape[0], -1, u.shape[-1])
         return self.norm(torch.cat([windows(u, self.w), repeat_windows(merge, merge.shape[1])], 2))
 

@@ -80,6 +80,11 @@ def window_sum(x: Tensor, w: int, padding: int) -> Tensor:
     return F.conv2d(x.permute(0, 3, 1, 2), ones, stride=w, padding=padding, groups=c).permute(0, 2, 3, 1)
 
 
+def window_mean(x: Tensor, w: int, padding: int) -> Tensor:
+    """`window_sum` / w**2, rounded: the float phase's pooling, padding included in the count."""
+    return F.avg_pool2d(x.permute(0, 3, 1, 2), w, w, padding).permute(0, 2, 3, 1)
+
+
 def shifted(x: Tensor, rows: int, cols: int) -> Tensor:
     """Circular neighbour map: out[y, x] = in[(y + rows) mod H, (x + cols) mod W], x (B, H, W, C)."""
     for axis, d in ((1, rows), (2, cols)):
