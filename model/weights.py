@@ -49,7 +49,8 @@ def config_hash(cfg) -> str:
 def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: str = "deployed") -> Path:
     """Write a deployed network (state: name -> torch tensor or numpy array) atomically.
 
-    kind: "deployed", or "float" for the parameters of the float phase (stored as they are); metrics: anything
+    kind: "deployed", "float" for the parameters of the float phase, "full" for those of a full-precision twin (both
+    stored as they are); metrics: anything
     JSON can hold. Returns the path. Raises UserError when the file cannot be written; an older file of that name
     then stays as it was.
     """
@@ -67,8 +68,8 @@ def load(path: str | Path, cfg, kind: str = "deployed") -> dict[str, torch.Tenso
     arrays, metadata = _read(path)
     if metadata["kind"] != kind:
         raise UserError(f"The file holds {metadata['kind']} weights, needed are {kind} weights.", path,
-                        do="turn float weights into deployed ones with `bhvit deploy-model`" if kind == "deployed" else
-                        "take the *_float.safetensors of `bhvit train`: deployed weights cannot become float ones")
+                        "a full-precision twin is a teacher: its weights are not binary, so it has no hardware"
+                        if metadata["kind"] == "full" else None, _other_kind(metadata["kind"], kind))
     if metadata["config_hash"] != config_hash(cfg):
         raise UserError("The weights belong to another configuration.", path, _difference(metadata, cfg),
                         RETRAIN)
@@ -195,6 +196,14 @@ def _checksum(arrays: dict[str, np.ndarray], layout: dict) -> str:
         value = zlib.crc32(name.encode("utf-8"), value)
         value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), value)
     return f"{value:08x}"
+
+
+def _other_kind(given: str, needed: str) -> str:
+    if needed == "deployed" and given == "float":
+        return "turn float weights into deployed ones with `bhvit deploy-model`"
+    if needed == "float" and given == "deployed":
+        return "take the *_float.safetensors of `bhvit train`: deployed weights cannot become float ones"
+    return f"take {needed} weights of `bhvit train{' --full-precision' if needed == 'full' else ''}`"
 
 
 def _difference(metadata: dict, cfg) -> str:

@@ -27,6 +27,8 @@ INTERRUPTED = 130
 COMMANDS = {
     "doctor": ("doctor", "What is installed, what is missing, and what that disables."),
     "train": ("model", "Train a network, freeze it to fixed point and fine-tune."),
+    "teach": ("training", "Store a teacher's logits on the training images."),
+    "ablate": ("training", "Train the rows of a table of the paper."),
     "evaluate": ("model", "Top-1 and top-5 of the deployed network."),
     "count": ("model", "Operations and parameters per layer."),
     "check-golden": ("golden", "The float network against golden files of the authors' network."),

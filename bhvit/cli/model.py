@@ -60,26 +60,36 @@ def load_network(model: Path, weights: Path | None, random_weights: int | None) 
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the results (default runs/MODEL).")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Hyper-parameter, e.g. epochs=40. Repeatable.")
 @click.option("--fresh", is_flag=True, help="Ignore a checkpoint in the folder instead of resuming from it.")
+@click.option("--full-precision", is_flag=True, help="Train the network without binarization: a teacher.")
 @json_option
-def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fresh: bool, as_json: bool) -> None:
+def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fresh: bool, full_precision: bool,
+          as_json: bool) -> None:
     """Train MODEL.yaml, freeze it to fixed point and fine-tune; resumes after an interruption."""
-    import pydantic
-
     from bhvit.model.config import load_config
-    from bhvit.model.train import TrainConfig
     from bhvit.model.train import train as run
 
     cfg = load_config(model)
-    cfg.deployable()  # not after hours of training
-    try:
-        options = TrainConfig(**_options(pairs, TrainConfig.model_fields))
-    except pydantic.ValidationError as e:
-        first = e.errors()[0]
-        raise UserError(f"`{first['loc'][0]}` cannot be {first['input']!r}.", where="--set", why=first["msg"]) from e
-    out = out or Path("runs") / cfg.name
+    options = train_options(pairs, **({"full_precision": True} if full_precision else {}))
+    if "fixed" in options.phases():
+        cfg.deployable()  # not after hours of training
+    out = out or Path("runs") / (f"{cfg.name}_full" if options.full_precision else cfg.name)
     metrics = run(cfg, data, out, options, resume=not fresh)
     emit(metrics, as_json, f"{out}: " + ", ".join(f"{k} {v}" for k, v in metrics.items()
                                                   if isinstance(v, int | float | str)))
+
+
+def train_options(pairs: tuple[str, ...], **defaults: Any) -> Any:
+    """The TrainConfig of `--set` pairs; UserError for what cannot be."""
+    import pydantic
+
+    from bhvit.model.train import TrainConfig
+
+    try:
+        return TrainConfig(**defaults | _options(pairs, TrainConfig.model_fields))
+    except pydantic.ValidationError as e:
+        first = e.errors()[0]
+        what = f"`{first['loc'][0]}` cannot be {first['input']!r}." if first["loc"] else "The options contradict."
+        raise UserError(what, where="--set", why=first["msg"].removeprefix("Value error, ")) from e
 
 
 @click.command()

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bhvit.model.layers.float_parts import GSB, QD
 from bhvit.model.quantizers import BinaryWeight, centred_binary, sign
 
 BINARY = re.compile(r"encoder\..*(cov[123]|dense|query|key|value|proj)\.weight$")
+
+QUANTIZERS = ("sign", "att_prob_quantizer", "gsb")  # modules of activations and attention probabilities
 
 
 def binary_weights(net: nn.Module) -> dict[str, nn.Parameter]:
@@ -44,7 +45,7 @@ def relax(net: nn.Module, weights: bool = True, activations: bool = True) -> nn.
     for name, module in net.named_modules():
         if weights and f"{name}.weight" in latent:
             module.forward = types.MethodType(_conv if isinstance(module, nn.Conv2d) else _linear, module)
-        if activations and (name.rpartition(".")[2] == "sign" or isinstance(module, QD | GSB)):
+        if activations and name.rpartition(".")[2] in QUANTIZERS:
             module.forward = types.MethodType(_identity, module)
     return net
 

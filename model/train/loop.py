@@ -39,7 +39,7 @@ class Loop:
         self.ema = Ema(net, self.options.ema) if self.options.ema else None
         self.forward, self._mended = net, False
         if self.options.compile and name != "fixed":
-            self.forward = torch.compile(net)
+            self.forward = torch.compile(net, dynamic=False)  # every batch has the same size
         self._images, self._seconds, self._waiting = 0, 0.0, 0.0
 
     # --- the phase ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bhvit.errors import UserError
+from bhvit.model import data, weights
+from bhvit.model.evaluate import as_input, percent, ranks
 from bhvit.model.train.batches import Batch
+from bhvit.progress import Progress
 
 FORMS = "logits:FILE.npz, net:MODEL.yaml:WEIGHTS.safetensors or timm:NAME:WEIGHTS"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what timm's DeiT were trained with
@@ -91,9 +95,35 @@ class NetworkTeacher(Teacher):
         return torch.softmax(self.logits(batch.images), 1)
 
 
+def write_logits(text: str, cfg, data_spec: str, out: Path, *, quiet: bool | None = None) -> dict:
+    """Store a teacher's logits on the training images (without augmentation) for `teacher: logits:FILE.npz`.
+
+    text: a network as in `load_teacher`; cfg: ModelConfig of the student, which gives the image size. Returns {"file",
+    "images", "top1" (percent on these images)}. Raises UserError.
+    """
+    spec = data.parse(data_spec)
+    images = data.load(data.Spec(spec.kind, spec.arg, "train"), cfg.image_size, cfg.image_channels)
+    if images.labels is None or images.labels.max() >= cfg.classes:
+        raise UserError("These images do not belong to the network.", images.name,
+                        "they have no labels, or more classes")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = load_teacher(text, cfg.classes, cfg.image_channels, len(images), device)
+    if not isinstance(teacher, NetworkTeacher):
+        raise UserError("These are logits already.", f"teacher '{text}'", do="name a network: net:... or timm:...")
+    parts = []
+    with Progress("teacher", len(images), "images", quiet=quiet) as bar:
+        for start in range(0, len(images), 128):
+            parts.append(teacher.logits(as_input(images.images[start:start + 128], device)).cpu().numpy())
+            bar.advance(len(parts[-1]))
+    logits = np.concatenate(parts)
+    buffer = io.BytesIO()
+    np.savez(buffer, logits=logits)
+    weights.write_atomically(out, buffer.getvalue())
+    return {"file": str(out), "images": len(images), "top1": percent(ranks(logits, images.labels) < 1)}
+
+
 def _own(model: Path, path: Path) -> tuple[nn.Module, int, int, int, str]:
     """(network, side, classes, channels, name) of a model file and any weights that belong to it."""
-    from bhvit.model import weights
     from bhvit.model.config import load_config
     from bhvit.model.network import BHViT
     from bhvit.model.train.full_precision import relax

@@ -1,0 +1,267 @@
+"""Whole runs: checkpoints inside epochs, extension, two processes, stages, twins, ablations."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bhvit.errors import UserError
+from bhvit.model import weights
+from bhvit.model.config import ModelConfig
+from bhvit.model.data import load
+from bhvit.model.evaluate import predict
+from bhvit.model.network import BHViT
+from bhvit.model.train import TrainConfig, train
+from bhvit.model.train.ablation import TABLES, ablate
+
+HERE = Path(__file__).parent
+CFG = ModelConfig(name="mini", image_size=16, image_channels=1, classes=10, stem_patch=2, widths=(8, 8, 16, 16),
+                  depths=(1, 1, 1, 1), heads=(2, 2), mlp_ratios=(2, 2, 2, 2), window=1, pool_padding=0)
+VARYING = {"seconds", "images_per_second", "data_share"}
+EVERYTHING = dict(epochs=4, finetune_epochs=1, batch_size=40, warmup_epochs=1, learning_rate=3e-3, schedule="wsd",
+                  decay=0.25, ema=0.9, cutmix=1.0, mixup=0.5, mix_off_epochs=1, erase=0.2, operations=1,
+                  regularization=0.1, weight_decay=0.01, calibration_images=32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():  # another number of threads adds in another order
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    """160 training, 80 validation and 80 test digits."""
+    path, arrays = tmp_path_factory.mktemp("data") / "digits.npz", {}
+    for split, count in (("train", 160), ("val", 80), ("test", 80)):
+        part = load(f"digits@{split}", 16, 1, count)
+        arrays |= {f"{split}_images": part.images, f"{split}_labels": part.labels}
+    np.savez(path, **arrays)
+    return f"npz:{path}"
+
+
+class NormFree(nn.Module):
+    """A network without batch statistics: two processes then compute exactly what one computes."""
+
+    def __init__(self, cfg):
+        super().__init__()
+        self.linear, self.frozen = nn.Linear(cfg.image_size**2 * cfg.image_channels, cfg.classes), False
+
+    def forward(self, images):
+        return self.linear(images.flatten(1) / 255)
+
+
+def run(spec, out, build=BHViT, cfg=CFG, **changes):
+    return train(cfg, spec, out, TrainConfig(**changes), quiet=True, build=build)
+
+
+def history(out):
+    with open(out / "metrics.csv") as file:
+        return [{key: value for key, value in row.items() if key not in VARYING} for row in csv.DictReader(file)]
+
+
+def same_run(one, two, name="mini.safetensors"):
+    assert history(one) == history(two)
+    assert (one / "flips.csv").read_bytes() == (two / "flips.csv").read_bytes()
+    assert (one / "histograms.csv").read_bytes() == (two / "histograms.csv").read_bytes()
+    a, b = ((out / name).read_bytes() for out in (one, two))
+    assert a == b
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, spec, one_thread):
+    out = tmp_path_factory.mktemp("whole")
+    return out, run(spec, out, **EVERYTHING)
+
+
+def test_records_of_a_run(whole):
+    out, metrics = whole
+    rows = history(out)
+    assert [row["phase"] for row in rows] == ["float"] * 5 + ["fixed"] * 2
+    assert all(0 < float(row["regularization"]) < 1 and float(row["ema_val_top1"]) >= 0 for row in rows[1:5])
+    assert float(rows[4]["learning_rate"]) < float(rows[3]["learning_rate"]) == 3e-3
+    best = max(max(float(row["val_top1"]), float(row["ema_val_top1"])) for row in rows[1:5])
+    assert metrics["float_val_top1"] == pytest.approx(max(best, float(rows[0]["val_top1"])), abs=1e-4)
+    assert {"flips.png", "histograms.png", "curves.png", "stable.pt"} <= {path.name for path in out.iterdir()}
+    layers = {line.split(",")[2] for line in (out / "flips.csv").read_text().splitlines()[1:]}
+    assert "vit.encoder.layerA.0.GC.cov1.weight" in layers
+
+
+@pytest.mark.parametrize("stop", [3, 7, 20])  # within epochs of the float phase, within fine-tuning
+def test_a_run_that_dies_within_an_epoch_ends_with_the_same_numbers(whole, spec, tmp_path, monkeypatch, stop):
+    save, written = weights.save_checkpoint, []
+
+    def dying(*arguments):
+        if len(written) == stop:
+            raise KeyboardInterrupt
+        written.append(save(*arguments))
+
+    monkeypatch.setattr(weights, "save_checkpoint", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, tmp_path, checkpoint_seconds=1e-9, **EVERYTHING)
+    step = next(e["step"] for e in reversed(weights.load_checkpoint(tmp_path / "checkpoint.pt", CFG)["phases"].values())
+                if e is not None)
+    assert step > 0
+    monkeypatch.setattr(weights, "save_checkpoint", save)
+    run(spec, tmp_path, **EVERYTHING)
+    same_run(whole[0], tmp_path)
+
+
+CHILD = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+import test_train_runs as t
+build = getattr(t, sys.argv[3])
+t.run(sys.argv[1], Path(sys.argv[2]), build, **eval(sys.argv[4]))
+"""
+
+
+def test_a_killed_process_loses_no_more_than_the_checkpoint_period(spec, tmp_path):
+    period, options = 0.2, EVERYTHING | {"epochs": 100_000, "batch_size": 160}
+    child = subprocess.Popen([sys.executable, "-c", CHILD, spec, tmp_path, "BHViT",
+                              repr(options | {"checkpoint_seconds": period})])
+    path, deadline, seen = tmp_path / "checkpoint.pt", time.monotonic() + 60, []
+    while len(seen) < 4 and child.poll() is None and time.monotonic() < deadline:
+        if path.exists() and (not seen or path.stat().st_mtime_ns != seen[-1]):
+            seen.append(path.stat().st_mtime_ns)
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    killed = time.time_ns()
+    child.wait()
+    assert len(seen) == 4
+    assert (killed - path.stat().st_mtime_ns) / 1e9 < period + 5  # a step, and a machine shared with others
+    saved = weights.load_checkpoint(path, CFG)
+    assert saved["phases"]["float"]["epoch"] >= 1 and saved["wall"] > 0
+
+
+def test_wsd_is_extended_from_its_stable_part(whole, spec, tmp_path):
+    longer = EVERYTHING | {"epochs": 5, "decay": 0.4, "batch_size": 80}
+    run(spec, tmp_path / "direct", **longer)
+    short = longer | {"epochs": 4, "decay": 0.25, "finetune_epochs": 0}
+    run(spec, tmp_path / "parts", **short)
+    stable = weights.load_checkpoint(tmp_path / "parts" / "stable.pt", CFG)
+    assert stable["phases"]["float"]["epoch"] == 3
+    run(spec, tmp_path / "parts", **longer)
+    same_run(tmp_path / "direct", tmp_path / "parts")
+    with pytest.raises(UserError, match="longer, not shorter"):
+        run(spec, tmp_path / "parts", **longer | {"epochs": 2})
+    with pytest.raises(UserError, match="other settings"):
+        run(spec, tmp_path / "parts", **longer | {"ema": 0.5})
+    with pytest.raises(UserError, match="other settings"):
+        run(spec, whole[0], **EVERYTHING | {"epochs": 6, "schedule": "cosine"})
+
+
+@pytest.mark.parametrize("build", ["NormFree", pytest.param("BHViT", marks=pytest.mark.full)])
+def test_two_processes_equal_one(spec, tmp_path, build):
+    options = EVERYTHING | {"epochs": 2, "decay": 0.5, "deploy": False, "checkpoint_seconds": 1e-9}
+    (tmp_path / "child.py").write_text(CHILD)
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
+         str(tmp_path / "child.py"), spec, str(tmp_path / "two"), build, repr(options)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    run(spec, tmp_path / "one", globals()[build], **options)
+    one, two = history(tmp_path / "one"), history(tmp_path / "two")
+    assert len(one) == len(two) == 3
+    if build == "BHViT":  # batch norm sees half of each batch
+        assert [row["learning_rate"] for row in one] == [row["learning_rate"] for row in two]
+        return
+    for a, b in zip(one[1:], two[1:]):
+        for key in ("train_loss", "train_top1", "val_loss", "val_top1", "ema_val_top1"):
+            assert float(a[key]) == pytest.approx(float(b[key]), rel=1e-4)
+    a, b = (weights.load(tmp_path / n / "mini_float.safetensors", CFG, "float") for n in ("one", "two"))
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-5)
+
+
+def test_the_teacher_is_heard(spec, tmp_path):
+    logits = np.zeros((160, 10), np.float32)
+    logits[:, 3] = 9.0
+    np.savez(tmp_path / "always_three.npz", logits=logits)
+    options = dict(epochs=6, batch_size=16, learning_rate=1e-2, deploy=False, shift=0.0,
+                   teacher=f"logits:{tmp_path / 'always_three.npz'}")
+    taught = {}
+    for factor in (0.0, 1.0):
+        run(spec, tmp_path / str(factor), NormFree, distillation=factor, ema=0.0, **options)
+        # the last network, not the best on the labels
+        saved = weights.load_checkpoint(tmp_path / str(factor) / "checkpoint.pt", CFG)
+        net = NormFree(CFG)
+        net.load_state_dict(saved["phases"]["float"]["model"])
+        found = predict(net, load(f"{spec}@test", 16, 1).images, quiet=True).argmax(1)
+        taught[factor] = float((found == 3).mean())
+    assert taught[1.0] == 1.0 and taught[0.0] < 0.3
+
+
+def test_full_precision_twin_teaches_and_is_not_deployed(spec, tmp_path):
+    metrics = run(spec, tmp_path / "twin", epochs=2, batch_size=40, full_precision=True)
+    path = tmp_path / "twin" / "mini_full.safetensors"
+    assert metrics["phase"] == "full" and metrics["weights"] == path.name
+    assert weights.info(path)["kind"] == "full" and not (tmp_path / "twin" / "mini.safetensors").exists()
+    with pytest.raises(UserError, match="no hardware"):
+        weights.load(path, CFG)
+    import yaml
+
+    (tmp_path / "mini.yaml").write_text(yaml.safe_dump(CFG.model_dump(mode="json")))
+    student = run(spec, tmp_path / "student", epochs=1, finetune_epochs=1, batch_size=40,
+                  teacher=f"net:{tmp_path / 'mini.yaml'}:{path}", precision="bf16")
+    assert student["phase"] == "fixed" and (tmp_path / "student" / "mini.safetensors").exists()
+
+
+def test_two_stages(spec, tmp_path):
+    metrics = run(spec, tmp_path, activation_epochs=2, epochs=1, batch_size=40, deploy=False)
+    rows = history(tmp_path)
+    assert [(row["phase"], row["epoch"]) for row in rows] == [
+        ("activations", "0"), ("activations", "1"), ("activations", "2"), ("float", "0"), ("float", "1")]
+    assert metrics["phase"] == "float" and not (tmp_path / "mini.safetensors").exists()
+    assert rows[3]["val_loss"] != rows[2]["val_loss"]  # weights are binary from there
+
+
+def test_compile_that_fails_is_left_out(spec, tmp_path, monkeypatch):
+    def compiler(net, **_):
+        def broken(images):
+            raise RuntimeError("no compiler here")
+        return broken
+
+    plain = run(spec, tmp_path / "plain", epochs=1, batch_size=80, deploy=False)
+    monkeypatch.setattr(torch, "compile", compiler)
+    metrics = run(spec, tmp_path / "compiled", epochs=1, batch_size=80, deploy=False, compile=True)
+    assert metrics["test_top1"] == plain["test_top1"] and history(tmp_path / "plain") == history(tmp_path / "compiled")
+
+
+def test_ablation_rows(tmp_path):
+    calls = []
+
+    def fake(cfg, data_spec, out, options, quiet=None):
+        calls.append((cfg, out, options))
+        return {"test_top1": 50.0 + len(calls), "val_top1": 40.0}
+
+    result = ablate("parts", CFG, "digits", tmp_path, TrainConfig(epochs=3, deploy=False), run=fake)
+    assert [row["name"] for row in result["rows"]][:3] == ["everything", "without FDL", "without RL"]
+    assert [c.downsample for c, *_ in calls][:2] == ["fp", "binary"]
+    assert [o.regularization for *_, o in calls][:3] == [0.1, 0.1, 0.0] and calls[0][2].epochs == 3
+    assert json.loads((tmp_path / "parts.json").read_text()) == result
+    table = (tmp_path / "parts.md").read_text()
+    assert "3 epochs (cosine), batch 32, seed 0, float phase" in table and "| everything | 51.00 | 95.0 |" in table
+    for row in result["rows"]:  # a row is either trained or says why not
+        assert (row["top1"] is None) == ("reason" in row)
+    with pytest.raises(UserError, match="needs a teacher"):
+        ablate("lambda", CFG, "digits", tmp_path, run=fake)
+    calls.clear()
+    result = ablate("lambda", CFG, "digits", tmp_path, TrainConfig(teacher="logits:x", deploy=False), run=fake)
+    assert [o.distillation for *_, o in calls] == [row.train["distillation"] for row in TABLES["lambda"][1]]
+    with pytest.raises(UserError, match="no such ablation"):
+        ablate("colour", CFG, "digits", tmp_path)
