@@ -26,10 +26,10 @@ demo: setup ## export, build and simulate bhvit_micro on 100 test digits, bit by
 	$(BIN)/bhvit demo -o $(BUILD) -n $(N)
 
 test: setup ## all tests but the wide spread (see test-full)
-	$(BIN)/python -m pytest -n $(JOBS) -m "not full" -rs
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not full" -rs
 
 test-full: setup ## every test, wide spread of shapes and foldings included
-	$(BIN)/python -m pytest -n $(JOBS) -rs
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs
 
 lint: setup ## ruff, and Verilator -Wall on every kernel
 	$(BIN)/ruff check .
