@@ -379,7 +379,9 @@ def _imagefolder(spec: Spec, image_size: int, channels: int, count: int | None) 
     root = Path(spec.arg)
     if not root.is_dir():
         raise UserError("The image folder does not exist.", root,
-                        do="give a folder of pictures, or of one folder of pictures per class")
+                        do="give a folder of pictures, or of one folder of pictures per class; to train on ImageNet, "
+                        "register at image-net.org, unpack ILSVRC2012 into train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, "
+                        "and give the folder above")
     folder, held_out = root, None
     if (root / "train").is_dir():  # a folder with splits
         own_val = (root / "val").is_dir() and (root / "test").is_dir()
