@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bhvit.errors import UserError
 from bhvit.model.numerics import Widths
@@ -19,11 +19,16 @@ class ConfigError(UserError, ValueError):
     """A model file that cannot work. The message says what, where, why and what to do."""
 
 
+#: entries that model files did not have at first
+LATER = ("mixer", "merge_tokens", "shift", "weight_sign")
 EXAMPLE = "see configs/model/bhvit_micro.yaml for an example"
 
 
 class ModelConfig(BaseModel):
-    """One network. Lists of four run over the stages; stages 1 and 2 convolve, stages 3 and 4 attend in windows."""
+    """One network. Lists of four run over the stages; stages 1 and 2 convolve, stages 3 and 4 attend in windows.
+
+    Defaults are what the released code computes; `docs/faithful.md` lists where the paper says something else.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,16 +39,27 @@ class ModelConfig(BaseModel):
     stem_patch: int = Field(4, ge=1, le=16, description="side and stride of the stem convolution")
     widths: tuple[int, int, int, int] = Field(description="channels per stage")
     depths: tuple[int, int, int, int] = Field(description="blocks per stage")
-    heads: tuple[int, int] = Field(description="attention heads of stages 3 and 4")
+    heads: tuple[int, ...] = Field(description="attention heads of stages 3 and 4, or of all four stages")
     mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)
     window: int = Field(7, ge=1, le=16, description="side of an attention window")
     pool_padding: int = Field(3, ge=0, le=8, description="padding of the merge-token pooling")
     groups: int = Field(4, ge=1, description="groups of the dilated convolutions")
-    dilations: tuple[int, int, int] = (1, 3, 5)
+    dilations: tuple[int, ...] = Field((1, 3, 5), description="a convolution each; [1] is a single 3x3 convolution")
     token_norm: Literal["layer", "batch"] = "layer"
     downsample: Literal["binary", "fp"] = "binary"
-    attention: Literal["qd", "gsb"] = "qd"
-    msgdc_residual: bool = False
+    attention: Literal["qd", "qd_fixed", "binary", "gsb"] = Field(
+        "qd", description="levels 0..3 with a learned step and zero point per head; with the paper's fixed thresholds "
+        "(equation 10); a single bit (equation 3); group superposition binarization")
+    msgdc_residual: bool = Field(False, description="residual inside the branches of the convolutions (equation 7)")
+    mixer: Literal["hybrid", "convolution", "attention"] = Field(
+        "hybrid", description="token mixer: convolution in stages 1 and 2, attention in 3 and 4, or one of them "
+        "everywhere (table 7)")
+    merge_tokens: Literal["blend", "average", "off"] = Field(
+        "blend", description="learned blend of average and maximum; the paper's average; no merge tokens (table 5)")
+    shift: Literal["box", "pure", "off"] = Field(
+        "box", description="shift branches: circular means; the paper's moves by 1 and 2 (figure 5); none (table 5)")
+    weight_sign: Literal["centred", "plain"] = Field(
+        "centred", description="binary weights: sign of the weight minus its row's mean, or of the weight (equation 4)")
     mean: tuple[float, ...] = Field((0.5,), description="input normalisation on the 0..1 scale, one or per channel")
     std: tuple[float, ...] = Field((0.5,))
     bits: Widths = Widths()
@@ -54,9 +70,30 @@ class ModelConfig(BaseModel):
         side = self.image_size // self.stem_patch
         return (side, side // 2, side // 4, side // 8)
 
+    @field_validator("merge_tokens", "shift", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads a bare `off` as false
+
+    @property
+    def mixers(self) -> tuple[str, str, str, str]:
+        """Token mixer of each stage, "convolution" or "attention"."""
+        if self.mixer == "hybrid":
+            return ("convolution", "convolution", "attention", "attention")
+        return (self.mixer,) * 4
+
+    def stage_heads(self, stage: int) -> int:
+        """Attention heads of a stage (0..3). Where only those of stages 3 and 4 are given, stages 1 and 2 get heads
+        of stage 3's size, but at least one."""
+        if len(self.heads) == 4:
+            return self.heads[stage]
+        return self.heads[stage - 2] if stage >= 2 else max(1, self.widths[stage] * self.heads[0] // self.widths[2])
+
     def digest(self) -> str:
-        """sha256 (hex) of the canonical JSON; the name is left out, so renaming keeps weight files valid."""
-        data = self.model_dump(mode="json", exclude={"name"})
+        """sha256 (hex) of the canonical JSON. The name is left out, so renaming keeps weight files valid; so are
+        entries that came later as long as they have their default, for the same reason."""
+        later = {key for key in LATER if getattr(self, key) == type(self).model_fields[key].default}
+        data = self.model_dump(mode="json", exclude={"name", *later})
         return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def deployable(self) -> None:
@@ -66,6 +103,17 @@ class ModelConfig(BaseModel):
                 "attention: gsb cannot be deployed.", f"model {self.name}: attention",
                 "its levels compare with fractions of the row maximum and carry two independent scales, for which no "
                 "hardware layer exists", "use attention: qd")
+        for key, wrong, why, do in (
+                ("msgdc_residual", self.msgdc_residual, "the branches' hardware has no input for a residual",
+                 "use msgdc_residual: false"),
+                ("merge_tokens", self.merge_tokens == "off", "the hardware that makes windows always appends merge "
+                 "tokens", "use merge_tokens: blend or average"),
+                ("dilations", len(set(self.dilations)) < len(self.dilations), "the branches' hardware shares one "
+                 "window, each branch with a dilation of its own", "use different dilations")):
+            if wrong:
+                value = getattr(self, key)
+                raise ConfigError(f"{key}: {str(value).lower() if isinstance(value, bool) else value} cannot be "
+                                  "deployed.", f"model {self.name}: {key}", why, do)
 
 
 def _contradictions(c: ModelConfig) -> list[str]:
@@ -91,15 +139,24 @@ def _contradictions(c: ModelConfig) -> list[str]:
         w = c.widths[i]
         need(w % c.groups == 0, f"widths[{i}]: {w} is not divisible by groups = {c.groups} of the dilated "
                                 "convolutions; change either")
-        h, wa = c.heads[i], c.widths[i + 2]
-        need(h >= 1 and wa % max(h, 1) == 0,
-             f"heads[{i}]: {h} does not divide widths[{i + 2}] = {wa}; every head needs the same number of channels")
-        need(all(d >= 1 for d in c.dilations), f"dilations: {c.dilations} must be positive")
         side = c.maps[i + 2]
         need(side >= c.window and side % c.window == 0,
              f"window: {c.window} does not divide the stage {i + 3} map of {side} x {side} "
              f"(image_size {c.image_size} / stem_patch {c.stem_patch} / {4 << i}); windows must tile the map: change "
              "window, image_size or stem_patch")
+    need(1 <= len(c.dilations) <= 4, f"dilations: {len(c.dilations)} values; a block has one to four convolutions")
+    need(all(d >= 1 for d in c.dilations), f"dilations: {c.dilations} must be positive")
+    need(len(c.heads) in (2, 4), f"heads: {len(c.heads)} values; give those of stages 3 and 4, or of all four stages")
+    if len(c.heads) in (2, 4):
+        need(all(h >= 1 for h in c.heads), f"heads: {list(c.heads)} must be positive")
+        for s, mixer in enumerate(c.mixers):
+            h, wa = c.stage_heads(s) if all(c.heads) else 1, c.widths[s]
+            key = f"heads[{s if len(c.heads) == 4 else s - 2}]" if len(c.heads) == 4 or s >= 2 else "heads"
+            need(mixer == "convolution" or wa % max(h, 1) == 0,
+                 f"{key}: {h} does not divide widths[{s}] = {wa}; every head needs the same number of channels")
+    need(c.merge_tokens != "average" or c.pool_padding == 0,
+         f"pool_padding: {c.pool_padding} with merge_tokens: average, whose cells are the windows (paper 4.2); "
+         "use 0")
     need(2 * c.pool_padding < c.window,
          f"pool_padding: {c.pool_padding} with window {c.window}: 2 * pool_padding must be smaller than window, or "
          f"pooling yields more merge tokens than there are windows; use at most {(c.window - 1) // 2}")
@@ -108,9 +165,6 @@ def _contradictions(c: ModelConfig) -> list[str]:
         need(n in (1, c.image_channels),
              f"{key}: {n} values for {c.image_channels} image channels; give one or one each")
     need(all(s > 0 for s in c.std), f"std: {c.std} must be positive")
-    need(not c.msgdc_residual,
-         "msgdc_residual: true (the paper's equation 7) is not supported: the released networks add no residual inside "
-         "the branches, and the branch hardware has no residual port; use false")
     return out
 
 

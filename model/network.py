@@ -17,21 +17,24 @@ from bhvit.model.quantizers import BinaryWeight, FixedConst, FixedQuant
 
 
 class Encoder(nn.Module):
-    """Blocks and down-samplings under the released names: layerA (stages 1, 2), layerB (3, 4), patch_embed1..3."""
+    """Blocks and down-samplings under the released names: layerA (convolution: stages 1, 2), layerB (attention: 3, 4),
+    each over all stages that have such blocks, and patch_embed1..3."""
 
     def __init__(self, c: ModelConfig) -> None:
         super().__init__()
-        self.layerA = nn.ModuleList(BlockA(c, s) for s in (0, 1) for _ in range(c.depths[s]))
-        self.layerB = nn.ModuleList(BlockB(c, s) for s in (2, 3) for _ in range(c.depths[s]))
+        self.layerA, self.layerB = nn.ModuleList(), nn.ModuleList()
+        self.ranges = []  # of each stage in its list
+        for s, mixer in enumerate(c.mixers):
+            layers, block = (self.layerA, BlockA) if mixer == "convolution" else (self.layerB, BlockB)
+            self.ranges.append((mixer, len(layers), len(layers) + c.depths[s]))
+            layers.extend(block(c, s) for _ in range(c.depths[s]))
         for s in range(3):
             self.add_module(f"patch_embed{s + 1}", Downsample(c, s))
-        self.depths = c.depths
 
     def blocks(self, stage: int) -> list[nn.Module]:
         """Blocks of one stage (0..3)."""
-        layers, first = (self.layerA, 0) if stage < 2 else (self.layerB, 2)
-        start = sum(self.depths[first:stage])
-        return list(layers[start:start + self.depths[stage]])
+        mixer, start, stop = self.ranges[stage]
+        return list((self.layerA if mixer == "convolution" else self.layerB)[start:stop])
 
     def forward(self, x: Tensor) -> Tensor:
         for stage in range(4):
@@ -49,8 +52,8 @@ class Deployed(nn.Module):
         super().__init__()
         self.stem = DeployedStem(c)
         self.stages = nn.ModuleList(
-            nn.ModuleList((DeployedBlockA if s < 2 else DeployedBlockB)(c, s) for _ in range(c.depths[s]))
-            for s in range(4))
+            nn.ModuleList((DeployedBlockA if mixer == "convolution" else DeployedBlockB)(c, s)
+                          for _ in range(c.depths[s])) for s, mixer in enumerate(c.mixers))
         self.down = nn.ModuleList(DeployedDownsample(c, s) for s in range(3))
         self.head = DeployedHead(c)
 

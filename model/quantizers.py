@@ -18,8 +18,8 @@ from bhvit.model.numerics import bits_for, int_range
 from bhvit.model.ste import FloorClamp, SignClip, SignRamp, exactly, floor_ste, sign
 
 __all__ = ["BinaryWeight", "CentredBinary", "CentredBinaryWeight", "FixedConst", "FixedQuant", "FloorAct",
-           "FloorPowerOfTwo", "PlainBinary", "PlainBinaryWeight", "RSign", "RSignAct", "centred_binary", "exactly",
-           "floor_ste", "sign", "sign_act"]
+           "FloorPowerOfTwo", "PlainBinary", "PlainBinaryWeight", "RSign", "RSignAct", "UncentredBinary",
+           "UncentredBinaryWeight", "centred_binary", "exactly", "floor_ste", "sign", "sign_act"]
 
 
 class _Constants(nn.Module):
@@ -58,6 +58,20 @@ class CentredBinary(_Constants):
         rows = w.reshape(w.shape[0], -1)
         surrogate = (rows - rows.mean(1, keepdim=True)).clamp(-1, 1).reshape(w.shape)
         return exactly(exact, surrogate), scale, self.zero, self.bits
+
+
+class UncentredBinary(_Constants):
+    """Brevitas tensor quantizer of binary weights, paper equations 1 and 4 as printed: w (out, ...) -> s * sign(w).
+
+    The gradient is multiplied by s and zero where |w| > 1; s = mean |w| of the row takes none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(1.0, 1)
+
+    def forward(self, w: Tensor):
+        scale = centred_binary(w)[1]
+        return exactly(sign(w.detach()) * scale, w.clamp(-1, 1) * scale), scale, self.zero, self.bits
 
 
 def centred_binary(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,6 +136,12 @@ class CentredBinaryWeight(_BinaryWeight):
     """Weight quantizer of the float phase."""
 
     tensor_quant = CentredBinary
+
+
+class UncentredBinaryWeight(_BinaryWeight):
+    """Weight quantizer of the float phase with `weight_sign: plain`."""
+
+    tensor_quant = UncentredBinary
 
 
 class PlainBinaryWeight(_BinaryWeight):

@@ -144,8 +144,7 @@ def _block_b(f: BlockB, r: Recorder, out: Tensor) -> Ideals:
         found[f"{z}.epilogue.z"], found[f"{z}.epilogue.y"] = tokens(r.before_prelu(act)), tokens(r.output(act))
         found[f"binarize_{z}.sign"] = tokens(r.input(a.sign, 2 * i + 1))
     qd = a.att_prob_quantizer
-    v = 3 * r.input(qd) / qd.alpha[:, None, None] + qd.zero_point[:, None, None]
-    found[LEVELS] = v.round().clamp(0, 3)
+    found[LEVELS] = qd.hardware_levels(r.input(qd))
     found["context.z"] = tokens(r.before_prelu(a.rprelu_context))
     found["context.y"] = tokens(r.output(a.rprelu_context))
     found["merge.blend.y"] = r.output(a)

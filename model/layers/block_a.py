@@ -10,28 +10,34 @@ from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
 from bhvit.model.layers.float_parts import ChannelNorm, Move, RPReLU, binary_conv, sign_act
 from bhvit.model.layers.linear import BinaryConv
-from bhvit.model.layers.mlp import DeployedMlp, MlpMixin, centred, row_scale
+from bhvit.model.layers.mlp import DeployedMlp, MlpMixin, latent, row_scale
 from bhvit.model.layers.threshold import Threshold
 from bhvit.model.numerics import exponent_mse
 
 
 class GroupedConv(nn.Module):
-    """T = BN(sum over k of RPReLU_k(BConv_k(sgn(U + move)) + bias_k)): (B, H, W, C) -> same."""
+    """T = BN(sum over k of RPReLU_k(BConv_k(sgn(U + move)) + bias_k [+ U])): (B, H, W, C) -> same.
 
-    def __init__(self, channels: int, groups: int, dilations: tuple[int, ...]) -> None:
+    The residual U inside the branches is the paper's equation 7 (`msgdc_residual`); the released code adds none.
+    """
+
+    def __init__(self, c: ModelConfig, channels: int) -> None:
         super().__init__()
+        centred = c.weight_sign == "centred"
         self.move = Move(channels)
-        for k, d in enumerate(dilations, 1):
-            self.add_module(f"cov{k}", binary_conv(channels, channels, 3, padding=d, dilation=d, groups=groups))
+        for k, d in enumerate(c.dilations, 1):
+            self.add_module(f"cov{k}", binary_conv(channels, channels, 3, centred, padding=d, dilation=d,
+                                                   groups=c.groups))
             self.add_module(f"act{k}", RPReLU(channels))
         self.norm = ChannelNorm(channels)
-        self.sign, self.branches = sign_act(), len(dilations)
+        self.sign, self.branches, self.residual = sign_act(), len(c.dilations), c.msgdc_residual
 
     def forward(self, u: Tensor) -> Tensor:
         b = self.sign(u.permute(0, 3, 1, 2) + self.move.bias)
         out = 0
         for k in range(1, self.branches + 1):
-            out = out + getattr(self, f"act{k}")(getattr(self, f"cov{k}")(b).permute(0, 2, 3, 1))
+            y = getattr(self, f"cov{k}")(b).permute(0, 2, 3, 1)
+            out = out + getattr(self, f"act{k}")(y + u if self.residual else y)
         return self.norm(out)
 
 
@@ -40,9 +46,9 @@ class BlockA(MlpMixin):
 
     def __init__(self, c: ModelConfig, stage: int) -> None:
         channels = c.widths[stage]
-        super().__init__(channels, c.mlp_ratios[stage])
+        super().__init__(c, stage)
         self.layernorm_before = ChannelNorm(channels)
-        self.GC = GroupedConv(channels, c.groups, c.dilations)
+        self.GC = GroupedConv(c, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mlp(x + self.GC(self.layernorm_before(x)))
@@ -78,7 +84,7 @@ class DeployedBlockA(nn.Module):
         reals = []
         for k, conv in enumerate(self.convs, 1):
             cov, act = getattr(f.GC, f"cov{k}"), getattr(f.GC, f"act{k}")
-            acc = conv.accumulate(b, centred(cov.weight))
+            acc = conv.accumulate(b, latent(cov))
             reals.append(conv.epilogue.prepare(
                 acc, row_scale(cov.weight), vec(cov.bias) - vec(act.move1), None,
                 torch.ones_like(g), vec(act.prelu.weight), vec(act.move2)))

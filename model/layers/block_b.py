@@ -28,14 +28,20 @@ class TokensForAttention(nn.Module):
 
     def __init__(self, c: ModelConfig, channels: int) -> None:
         super().__init__()
-        self.w, self.padding = c.window, c.pool_padding
-        self.a1 = nn.Parameter(torch.full((1, 1, channels), 0.5))
+        self.w, self.padding, self.merge = c.window, c.pool_padding, c.merge_tokens
+        if self.merge == "blend":
+            self.a1 = nn.Parameter(torch.full((1, 1, channels), 0.5))
+        elif self.merge == "average":  # the paper's pooling: no share of the maximum
+            self.register_buffer("a1", torch.zeros(1, 1, channels), persistent=False)
         self.norm = nn.LayerNorm(channels) if c.token_norm == "layer" else ChannelNorm(channels)
 
     def forward(self, u: Tensor) -> Tensor:
-        top = window_max(u, self.w, self.padding)
-        mean = window_mean(u, self.w, self.padding)
-        merge = (self.a1 * top + (1 - self.a1) * mean).reshape(u.shape[0], -1, u.shape[-1])
+        if self.merge == "off":
+            return self.norm(windows(u, self.w))
+        merge = window_mean(u, self.w, self.padding)
+        if self.merge == "blend":
+            merge = self.a1 * window_max(u, self.w, self.padding) + (1 - self.a1) * merge
+        merge = merge.reshape(u.shape[0], -1, u.shape[-1])
         return self.norm(torch.cat([windows(u, self.w), repeat_windows(merge, merge.shape[1])], 2))
 
 
@@ -44,19 +50,20 @@ class SelfAttention(nn.Module):
 
     def __init__(self, c: ModelConfig, stage: int) -> None:
         super().__init__()
-        channels, self.heads = c.widths[stage], c.heads[stage - 2]
+        channels, self.heads, centred = c.widths[stage], c.stage_heads(stage), c.weight_sign == "centred"
         self.w, self.n = c.window, c.maps[stage] // c.window
         self.token_FA = TokensForAttention(c, channels)
-        self.parm = nn.Parameter(torch.full((1, channels, 1, 1), 0.5))
+        if c.merge_tokens != "off":
+            self.parm = nn.Parameter(torch.full((1, channels, 1, 1), 0.5))
         for name in QKV:
             z = name[0]
             self.register_parameter(f"move{z}", nn.Parameter(torch.zeros(channels)))
             self.register_parameter(f"move{z}2", nn.Parameter(torch.zeros(channels)))
-            self.add_module(name, binary_linear(channels, channels))
+            self.add_module(name, binary_linear(channels, channels, centred))
             self.add_module(f"norm{z}", ChannelNorm(channels))
             self.add_module(f"rprelu{z}", RPReLU(channels))
-        if c.attention == "qd":
-            self.att_prob_quantizer = QD(self.heads)
+        if c.attention != "gsb":
+            self.att_prob_quantizer = QD(self.heads, 1 if c.attention == "binary" else 2, c.attention != "qd_fixed")
         else:
             self.gsb = GSB()
             for name, init in (("", 0.005), ("2", 1.0), ("3", 1.0)):
@@ -83,6 +90,8 @@ class SelfAttention(nn.Module):
         g = torch.matmul(a, v).transpose(2, 3).reshape(h.shape)
         out = self.rprelu_context(self.norm_context(g) + full[0] + full[1] + full[2])
         local = unwindows(out[:, :, :self.w**2], self.w, self.n)
+        if out.shape[2] == self.w**2:
+            return local
         merge = out[:, :, self.w**2:].mean(1).reshape(-1, self.n, self.n, out.shape[-1])
         parm = self.parm.reshape(-1)
         return parm * local + (1 - parm) * upsample(merge, self.w)
@@ -91,10 +100,10 @@ class SelfAttention(nn.Module):
 class SelfOutput(nn.Module):
     """S = LS(RPReLU(BN(BLin(R + move)) + R)): (B, H, W, C) -> same."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, centred: bool = True) -> None:
         super().__init__()
         self.move = nn.Parameter(torch.zeros(channels))
-        self.dense = binary_linear(channels, channels)
+        self.dense = binary_linear(channels, channels, centred)
         self.norm = ChannelNorm(channels)
         self.rprelu = RPReLU(channels)
         self.layerscale = LayerScale(channels, 0.1)
@@ -109,11 +118,11 @@ class BlockB(MlpMixin):
 
     def __init__(self, c: ModelConfig, stage: int) -> None:
         channels = c.widths[stage]
-        super().__init__(channels, c.mlp_ratios[stage])
+        super().__init__(c, stage)
         self.layernorm_before = ChannelNorm(channels)
         self.attention = nn.Module()
         self.attention.attention = SelfAttention(c, stage)
-        self.attention.output = SelfOutput(channels)
+        self.attention.output = SelfOutput(channels, c.weight_sign == "centred")
 
     def forward(self, x: Tensor) -> Tensor:
         r = self.attention.attention(self.layernorm_before(x))
@@ -197,7 +206,7 @@ class DeployedBlockB(nn.Module):
         super().__init__()
         ch, b = c.widths[stage], c.bits
         n = (c.maps[stage] // c.window) ** 2
-        self.heads = c.heads[stage - 2]
+        self.heads = c.stage_heads(stage)
         self.norm = Epilogue(ch, b, b.activation, act=False)
         self.concat = WindowConcat(c, stage)
         self.token_norm = (LayerNorm(ch, b) if c.token_norm == "layer"
@@ -237,16 +246,16 @@ class DeployedBlockB(nn.Module):
         reals, layers = [], [getattr(self, z) for z in QKV]
         for z, layer in zip(QKV, layers):
             b = getattr(self, f"threshold_{z}").calibrate(h, vec(getattr(a, f"move{z[0]}")))
-            t = binary_terms(layer, b, getattr(a, z).weight, getattr(a, f"norm{z[0]}"), getattr(a, f"rprelu{z[0]}"))
+            t = binary_terms(layer, b, getattr(a, z), getattr(a, f"norm{z[0]}"), getattr(a, f"rprelu{z[0]}"))
             reals.append(layer.epilogue.prepare(*t[:3], h, *t[3:]))
         e = max(exponent_mse(torch.cat(reals), layers[0].epilogue.y.bits), *(v.epilogue.floor_e for v in layers))
         moves = [vec(getattr(a, f"move{z[0]}2")) for z in QKV]
         full = [layer.epilogue.finish(e, -move) for layer, move in zip(layers, moves)]
         bits = [getattr(self, f"binarize_{z}").calibrate(t, move) for z, t, move in zip(QKV, full, moves)]
         quant = a.att_prob_quantizer
-        g = self.attention.calibrate(*bits, quant.alpha.detach(), quant.zero_point.detach())
+        g = self.attention.calibrate(*bits, quant)
         gain, beta = fold_norm(a.norm_context)
-        step = vec(quant.alpha).repeat_interleave(len(gain) // self.heads)
+        step = quant.hardware_step().repeat_interleave(len(gain) // self.heads)
         act = a.rprelu_context
         v = self.context.calibrate(g, gain * step, beta - vec(act.move1),
                                    full[0].summed(sum(t.value for t in full), 3,

@@ -35,7 +35,7 @@ class Downsample(nn.Module):
         self.norm0 = ChannelNorm(channels)
         if self.binary:
             self.move = nn.Parameter(torch.zeros(1, channels, 1, 1))
-            self.proj = binary_conv(channels, out, 2, stride=2, bias=False)
+            self.proj = binary_conv(channels, out, 2, c.weight_sign == "centred", stride=2, bias=False)
             self.rprelu = RPReLU(out)
             self.sign = sign_act()
         else:
@@ -92,7 +92,7 @@ class DeployedDownsample(nn.Module):
             b = patchify(self.threshold.calibrate(u, vec(f.move)), 2)
             bias = None if u.bias is None else 4 * repeat_channels(u.bias, self.out)
             res = u.summed(repeat_channels(patch_sum(patches.value, 4), self.out), 4, bias)
-            t = binary_terms(self.linear, b, weight, f.norm, f.rprelu)
+            t = binary_terms(self.linear, b, f.proj, f.norm, f.rprelu)
             y = self.linear.epilogue.calibrate(*t[:3], res, *t[3:])
         else:
             g, beta = fold_norm(f.norm)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bhvit.model.config import ModelConfig
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, vec
 from bhvit.model.layers.float_parts import ChannelNorm, LayerScale, RPReLU, binary_linear, sign_act
 from bhvit.model.layers.linear import BinaryLinear
-from bhvit.model.layers.shapes import channel_sum, shifted, tile
+from bhvit.model.layers.shapes import channel_sum, patch_weight, shifted, tile
 from bhvit.model.layers.shift import BRANCHES, Shift
 from bhvit.model.layers.threshold import Threshold
 from bhvit.model.numerics import Widths
 from bhvit.model.quantizers import centred_binary
 
 
-def centred(w: Tensor) -> Tensor:
-    """Latent binary weight (out, ...) minus its row mean, float64."""
-    rows = w.detach().double().reshape(w.shape[0], -1)
-    return (rows - rows.mean(1, keepdim=True)).reshape(w.shape)
+def latent(layer: nn.Module) -> Tensor:
+    """What a float-phase binary layer takes signs of: its weight (out, ...), centred by row unless plain, float64."""
+    w = layer.weight.detach().double()
+    rows = w.reshape(w.shape[0], -1)
+    return (rows - rows.mean(1, keepdim=True)).reshape(w.shape) if layer.centred else w
 
 
 def row_scale(w: Tensor) -> Tensor:
@@ -30,10 +32,10 @@ def row_scale(w: Tensor) -> Tensor:
 class Intermediate(nn.Module):
     """h = RPReLU(BN(BLin(U + move)) + tile(U)): (..., C) -> (..., I)."""
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, centred: bool = True) -> None:
         super().__init__()
         self.move = nn.Parameter(torch.zeros(channels))
-        self.dense = binary_linear(channels, hidden)
+        self.dense = binary_linear(channels, hidden, centred)
         self.norm = ChannelNorm(hidden)
         self.rprelu = RPReLU(hidden)
         self.sign, self.ratio = sign_act(), hidden // channels
@@ -45,10 +47,10 @@ class Intermediate(nn.Module):
 class Output(nn.Module):
     """M = LS(RPReLU(BN(BLin(h + move)) + pool(h))): (..., I) -> (..., C)."""
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, centred: bool = True) -> None:
         super().__init__()
         self.move = nn.Parameter(torch.zeros(hidden))
-        self.dense = binary_linear(hidden, channels)
+        self.dense = binary_linear(hidden, channels, centred)
         self.norm = ChannelNorm(channels)
         self.rprelu = RPReLU(channels)
         self.layerscale = LayerScale(channels, 0.1)
@@ -62,16 +64,24 @@ class Output(nn.Module):
 class MlpMixin(nn.Module):
     """Adds the MLP's parameters and `mlp(Y)` to a block, under the released names."""
 
-    def __init__(self, channels: int, ratio: int) -> None:
+    def __init__(self, c: ModelConfig, stage: int) -> None:
         super().__init__()
+        channels, hidden, centred = c.widths[stage], c.widths[stage] * c.mlp_ratios[stage], c.weight_sign == "centred"
         self.layernorm_after = ChannelNorm(channels)
-        self.intermediate = Intermediate(channels, channels * ratio)
-        self.output = Output(channels, channels * ratio)
-        for b in BRANCHES:
+        self.intermediate = Intermediate(channels, hidden, centred)
+        self.output = Output(channels, hidden, centred)
+        self.shift = c.shift
+        for b in BRANCHES if c.shift != "off" else ():
             self.add_module(f"layerscale_{b}", LayerScale(channels, 0.0))
 
+    def shift_scales(self) -> dict[str, LayerScale]:
+        """LayerScale of every shift branch there is."""
+        return {} if self.shift == "off" else {b: getattr(self, f"layerscale_{b}") for b in BRANCHES}
+
     def shift_branches(self, u: Tensor) -> Tensor:
-        """Sum of the six branches of u (B, H, W, C)."""
+        """Sum of the shift branches of u (B, H, W, C)."""
+        if self.shift == "off":
+            return torch.zeros_like(u)
         u3 = {d: shifted(u, *d) for d in ((-1, 0), (1, 0), (0, -1), (0, 1))}
         u5 = {d: shifted(u, *d) for d in ((-2, 0), (2, 0), (0, -2), (0, 2))}
         q = u.shape[-1] // 4
@@ -80,6 +90,10 @@ class MlpMixin(nn.Module):
             order = ((-r, 0), (r, 0), (0, -r), (0, r))
             return torch.cat([maps[d][..., i * q:(i + 1) * q] for i, d in enumerate(order)], -1)
 
+        if self.shift == "pure":
+            out = self.layerscale_h3(u3[-1, 0]) + self.layerscale_w3(u3[0, -1]) + self.layerscale_ch3(mix(u3, 1))
+            out = out + self.layerscale_h5(u5[-2, 0]) + self.layerscale_w5(u5[0, -2])
+            return out + self.layerscale_ch5(mix(u5, 2))
         h3, w3 = u3[-1, 0] + u + u3[1, 0], u3[0, -1] + u + u3[0, 1]
         out = self.layerscale_h3(h3 / 3) + self.layerscale_w3(w3 / 3) + self.layerscale_ch3(mix(u3, 1))
         out = out + self.layerscale_h5((h3 + u5[-2, 0] + u5[2, 0]) / 5)
@@ -118,7 +132,7 @@ class DeployedMlp(nn.Module):
         r = self.ratio
         move1, move2 = vec(f.intermediate.move), vec(f.output.move)
         u = self.norm.calibrate(y, *fold_norm(f.layernorm_after), edge=-move1)
-        v = self.shift.calibrate(u, y, {b: getattr(f, f"layerscale_{b}") for b in BRANCHES})
+        v = self.shift.calibrate(u, y, f.shift_scales(), f.shift)
         b = self.threshold1.calibrate(u, move1)
         res = u.moved(tile(u.value, r), None if u.bias is None else u.bias.repeat(r))
         h = calibrate_binary(self.fc1, b, f.intermediate, res, edge=-move2)
@@ -131,15 +145,19 @@ def calibrate_binary(layer: BinaryLinear, b: Tensor, f: nn.Module, res1: Fixed, 
                      edge: Tensor | None = None) -> Fixed:
     """Calibrates binary linear + BN + residual + RPReLU [+ LayerScale] [+ residual] from float module `f`; edge: see
     `Epilogue.finish`."""
-    terms = binary_terms(layer, b, f.dense.weight, f.norm, f.rprelu, getattr(f, "layerscale", None))
+    terms = binary_terms(layer, b, f.dense, f.norm, f.rprelu, getattr(f, "layerscale", None))
     return layer.epilogue.calibrate(*terms[:3], res1, *terms[3:], res2, edge=edge)
 
 
-def binary_terms(layer: BinaryLinear, b: Tensor, w: Tensor, norm: nn.Module, act: RPReLU,
+def binary_terms(layer: BinaryLinear, b: Tensor, f: nn.Module, norm: nn.Module, act: RPReLU,
                  scale: LayerScale | None = None) -> tuple[Fixed, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Accumulator and targets m, o, p, n, o2 (float64 vectors) of BN, RPReLU and LayerScale after a binary layer."""
-    acc = layer.accumulate(b, centred(w))
+    """Accumulator and targets m, o, p, n, o2 (float64 vectors) of BN, RPReLU and LayerScale after a binary layer.
+
+    f: the float linear, or a convolution whose stride is its kernel.
+    """
+    w = latent(f)
+    acc = layer.accumulate(b, w if w.dim() == 2 else patch_weight(w))
     g, beta = fold_norm(norm)
     p = torch.ones_like(g) if scale is None else vec(scale.alpha)
     o2 = vec(act.move2) * p + (0.0 if scale is None else vec(scale.move))
-    return acc, g * row_scale(w), beta - vec(act.move1), p, p * vec(act.prelu.weight), o2
+    return acc, g * row_scale(f.weight), beta - vec(act.move1), p, p * vec(act.prelu.weight), o2

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.model.layers.fixed import Fixed
+from bhvit.model.layers.float_parts import QD
 from bhvit.model.numerics import Widths
 from bhvit.model.quantizers import FixedConst
 
@@ -43,10 +44,13 @@ class QDAttention(nn.Module):
             level = level + (scaled >= total * t()).to(q.dtype)
         if self.training:
             p = torch.softmax(logits / math.sqrt(self.dim), -1)
-            t = [c().detach() / self.c().detach() for c in self.t]
-            # levels step at probabilities t1 < t2 < t3: a line through them inside the range
-            slope = 2.0 / (t[2] - t[0]).where((t[2] - t[0]).abs() > 1e-6, torch.full_like(t[0], 1.0))
-            surrogate = ((p - t[0]) * slope + 0.5).clamp(0, 3)
+            first, last = (self.t[k]().detach() / self.c().detach() for k in (0, 2))
+            # levels step at probabilities t1 < t2 < t3: a line through them inside the range; where the three are one,
+            # a line from 0 over it
+            one = (last - first).abs() <= 1e-6
+            slope = torch.where(one, 1.5 / first.where(first.abs() > 1e-6, torch.ones_like(first)),
+                                2.0 / (last - first).where(~one, torch.ones_like(first)))
+            surrogate = ((p - first) * slope + torch.where(one, 1.5, 0.5)).clamp(0, 3)
             level = level + (surrogate - surrogate.detach())
         return level
 
@@ -55,16 +59,16 @@ class QDAttention(nn.Module):
         out = torch.matmul(self.levels(q, k), v).permute(0, 1, 3, 2, 4)
         return out.reshape(-1, self.n_windows * self.tokens, self.heads * self.dim)
 
-    def calibrate(self, q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, zero_point: Tensor) -> Fixed:
-        """Args: q, k, v: +-1; alpha, zero_point: (heads,) step and zero point of the float quantizer."""
+    def calibrate(self, q: Tensor, k: Tensor, v: Tensor, quantizer: QD) -> Fixed:
+        """Args: q, k, v: +-1; quantizer: of the float phase."""
         top = (1 << self.widths.exp_table) - 1
         x = torch.arange(self.dim + 1, dtype=torch.float64)
         self.table.set(torch.round(top * torch.exp(-2 * x / math.sqrt(self.dim))), 0)
-        alpha, zero_point = alpha.double(), zero_point.double()
-        sign = torch.where(alpha < 0, -torch.ones_like(alpha), torch.ones_like(alpha))
+        step = quantizer.hardware_step()
+        sign = torch.where(step < 0, -torch.ones_like(step), torch.ones_like(step))
         limit = (1 << self.widths.threshold) - 1
-        # level k needs 3P/alpha + zp above k - 1/2; P never exceeds 1, so thresholds above 1 mean never
-        real = [((step - 0.5 - zero_point) * alpha / 3).clamp(-1.001, 1.001) for step in (1, 2, 3)]
+        # P never exceeds 1, so thresholds above 1 mean never
+        real = [t.clamp(-1.001, 1.001) for t in quantizer.thresholds()]
         largest = max(float(r.abs().max()) for r in real)
         es = 0
         while es < 13 and largest * 2.0 ** (es + 1) + 0.5 <= limit:

@@ -15,8 +15,11 @@ from bhvit.model.quantizers import FixedConst, FixedQuant
 BRANCHES = ("h3", "w3", "ch3", "h5", "w5", "ch5")
 
 
-def branch_taps(branch: str, channels: int) -> Tensor:
-    """Coefficients (9, C) of one branch before its LayerScale, taps in the order of `TAPS`."""
+def branch_taps(branch: str, channels: int, kind: str = "box") -> Tensor:
+    """Coefficients (9, C) of one branch before its LayerScale, taps in the order of `TAPS`.
+
+    kind: "box": h and w are circular means (released code); "pure": they move the map by one or two (paper, figure 5).
+    """
     out = torch.zeros(9, channels, dtype=torch.float64)
     index = {t: i for i, t in enumerate(TAPS)}
     reach = 1 if branch.endswith("3") else 2
@@ -24,6 +27,8 @@ def branch_taps(branch: str, channels: int) -> Tensor:
         q = channels // 4
         for k, tap in enumerate(((-reach, 0), (reach, 0), (0, -reach), (0, reach))):
             out[index[tap], k * q:(k + 1) * q] = 1.0
+    elif kind == "pure":
+        out[index[(-reach, 0) if branch[0] == "h" else (0, -reach)]] = 1.0
     else:
         for d in range(-reach, reach + 1):
             out[index[(d, 0) if branch[0] == "h" else (0, d)]] = 1.0 / (2 * reach + 1)
@@ -49,12 +54,13 @@ class Shift(nn.Module):
     def forward(self, u: Tensor, y: Tensor) -> Tensor:
         return self.v(self._sum(u) + y + self.o())
 
-    def calibrate(self, u: Fixed, y: Fixed, scales: dict[str, nn.Module]) -> Fixed:
-        """Args: u: BN output; y: residual stream; scales: LayerScale of each branch of `BRANCHES`."""
+    def calibrate(self, u: Fixed, y: Fixed, scales: dict[str, nn.Module], kind: str = "box") -> Fixed:
+        """Args: u: BN output; y: residual stream; scales: LayerScale of each branch; kind: see `branch_taps`."""
         self.inputs.copy_(torch.tensor([u.e, u.bound, y.e, y.bound]))
         channels = u.value.shape[-1]
-        coef = sum(branch_taps(b, channels) * vec(scales[b].alpha) for b in BRANCHES)
-        offset = sum(vec(scales[b].move) for b in BRANCHES)
+        coef = sum((branch_taps(b, channels, kind) * vec(s.alpha) for b, s in scales.items()),
+                   torch.zeros(len(TAPS), channels, dtype=torch.float64))
+        offset = sum((vec(s.move) for s in scales.values()), torch.zeros(channels, dtype=torch.float64))
         top = float(coef.abs().max())
         e_c = exponent_for_max(top, self.coef[0].q.bits) if top else 1 - self.coef[0].q.bits
         # small coefficients must not put Y above 2**24 of their LSBs

@@ -44,7 +44,7 @@ def test_digest_ignores_name_only():
     ({"mean": [0.1, 0.2]}, ["mean", "1 image channels"]),
     ({"std": [0.0]}, ["std", "positive"]),
     ({"token_norm": "instance"}, ["token_norm", "layer"]),
-    ({"msgdc_residual": True}, ["msgdc_residual", "use false"]),
+    
     ({"widths": [16, 32, 64]}, ["widths"]),
 ])
 def test_refused(change, words):
