@@ -174,5 +174,5 @@ def _document(data: dict[str, Any], as_json: bool) -> None:
             emit(data, True)
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__":  # python -m: commands import this module under its own name, with its own output
+    importlib.import_module("bhvit.cli.main").main()

@@ -74,6 +74,8 @@ def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fres
         cfg.deployable()  # not after hours of training
     out = out or Path("runs") / (f"{cfg.name}_full" if options.full_precision else cfg.name)
     metrics = run(cfg, data, out, options, resume=not fresh)
+    if not metrics:  # a further process of torchrun
+        return
     emit(metrics, as_json, f"{out}: " + ", ".join(f"{k} {v}" for k, v in metrics.items()
                                                   if isinstance(v, int | float | str)))
 

@@ -49,9 +49,9 @@ TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
         ("without FDL", {"downsample": "binary"}, {}, None),
         ("without RL", {}, {"regularization": 0.0}, 90.7),
         ("without QD", {"attention": "binary"}, {}, 88.9),
-        ("without MSMHA", {"merge_tokens": False}, {}, 86.7),
+        ("without MSMHA", {"merge_tokens": "off"}, {}, 86.7),
         ("without MSGDC", {"dilations": [1, 1, 1]}, {}, 85.6),
-        ("without shift", {"shift": False}, {}, 83.2))),
+        ("without shift", {"shift": "off"}, {}, 83.2))),
     "lambda": ("Table 6: weight of the distillation", tuple(
         Row(f"lambda {value}", train={"distillation": value}, paper=top1)
         for value, top1 in zip((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

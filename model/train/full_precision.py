@@ -33,8 +33,12 @@ def binary_weights(net: nn.Module) -> dict[str, nn.Parameter]:
 @torch.no_grad()
 def signs(net: nn.Module) -> dict[str, Tensor]:
     """The signs that the network computes with, as bool tensors (true: +1), by the names of `binary_weights`."""
-    frozen = getattr(net, "frozen", False)
-    return {name: (sign(w) if frozen else centred_binary(w)[0]) > 0 for name, w in binary_weights(net).items()}
+    found = {}
+    for name, weight in binary_weights(net).items():
+        layer = net.get_submodule(name.removesuffix(".weight"))
+        plain = isinstance(layer, BinaryWeight) or not getattr(layer, "centred", True)
+        found[name] = (sign(weight) if plain else centred_binary(weight)[0]) > 0
+    return found
 
 
 def relax(net: nn.Module, weights: bool = True, activations: bool = True) -> nn.Module:
