@@ -16,12 +16,14 @@ from torch import nn
 
 from bhvit.errors import UserError
 from bhvit.model import weights
-from bhvit.model.config import ModelConfig
+from bhvit.model.config import ModelConfig, parse_config
 from bhvit.model.data import load
 from bhvit.model.evaluate import predict
 from bhvit.model.network import BHViT
 from bhvit.model.train import TrainConfig, train
 from bhvit.model.train.ablation import TABLES, ablate
+from bhvit.model.train.full_precision import binary_weights, relax, restore, signs
+from bhvit.model.train.loss import regularized_weights
 
 HERE = Path(__file__).parent
 CFG = ModelConfig(name="mini", image_size=16, image_channels=1, classes=10, stem_patch=2, widths=(8, 8, 16, 16),
@@ -256,8 +258,9 @@ def test_ablation_rows(tmp_path):
     assert json.loads((tmp_path / "parts.json").read_text()) == result
     table = (tmp_path / "parts.md").read_text()
     assert "3 epochs (cosine), batch 32, seed 0, float phase" in table and "| everything | 51.00 | 95.0 |" in table
-    for row in result["rows"]:  # a row is either trained or says why not
-        assert (row["top1"] is None) == ("reason" in row)
+    assert all(row["top1"] is not None for row in result["rows"])
+    deployed = ablate("parts", CFG, "digits", tmp_path / "deployed", TrainConfig(), run=fake)["rows"]
+    assert "windows always appends merge" in next(r for r in deployed if r["name"] == "without MSMHA")["reason"]
     with pytest.raises(UserError, match="needs a teacher"):
         ablate("lambda", CFG, "digits", tmp_path, run=fake)
     calls.clear()
@@ -265,3 +268,17 @@ def test_ablation_rows(tmp_path):
     assert [o.distillation for *_, o in calls] == [row.train["distillation"] for row in TABLES["lambda"][1]]
     with pytest.raises(UserError, match="no such ablation"):
         ablate("colour", CFG, "digits", tmp_path)
+
+
+@pytest.mark.parametrize("row", [*TABLES["parts"][1], *TABLES["mixer"][1]], ids=lambda row: row.name)
+def test_networks_of_the_rows_train_with_and_without_binarization(row):
+    net = BHViT(parse_config(CFG.model_dump(mode="json") | row.model))
+    images = torch.randint(0, 256, (4, 16, 16, 1)).float()
+    assert len(binary_weights(net)) == len(regularized_weights(net)) + 3 * (net.config.downsample == "binary")
+    assert signs(net).keys() == binary_weights(net).keys()
+    binary = net(images)
+    relax(net)
+    net(images).sum().backward()
+    assert all(w.grad is not None and w.grad.isfinite().all() for w in binary_weights(net).values())
+    restore(net)
+    assert binary.isfinite().all()
