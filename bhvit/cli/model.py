@@ -126,6 +126,10 @@ def count(model: Path, as_json: bool) -> None:
     t = result["total"]
     lines.append(f"{'total per image':42}{'':4}{t['binary_macs']:>16,}{t['fixed_macs']:>14,}{t['binary_weights']:>16,}"
                  f"{t['parameters']:>13,}")
+    lines.append(f"OPs (binary MACs / 64 + other MACs): {t['ops']:,.0f}; with every binary map of A.V: "
+                 f"{t['ops_av3']:,.0f}")
+    lines.append(f"state dict: {t['tensors']:,} tensors, {t['parameters']:,} parameters ({t['binary_weights']:,} of "
+                 f"them binary), {t['buffers']:,} buffer elements")
     emit(result, as_json, "\n".join(lines))
 
 
