@@ -21,6 +21,7 @@ PROBE_MODEL = ROOT / "configs" / "model" / "bhvit_tiny_probe.yaml"
 PROBE_CYCLES = 54272
 PROBE_PART = "xczu7ev-ffvc1156-2-e"
 STAGES = (1, 3)
+TRAINED_MODEL = ROOT / "configs" / "model" / "bhvit_tiny_cifar10.yaml"
 
 
 def _progress(title: str):
@@ -78,6 +79,14 @@ def scale_probe(out: Path, synthesis: bool) -> dict[str, Any]:
     return results
 
 
+def training() -> dict[str, Any]:
+    """Training speed of BHViT-tiny's widths and depths at 32x32."""
+    from bhvit.model.config import load_config
+    from bhvit.model.train.throughput import throughput
+
+    return {"model": TRAINED_MODEL.stem, **throughput(load_config(TRAINED_MODEL))}
+
+
 def text(r: dict[str, Any]) -> str:
     """The figures for people."""
     lines = []
@@ -98,6 +107,10 @@ def text(r: dict[str, Any]) -> str:
         lines.append("XNOR popcount, LUTs per binary MAC (Yosys)")
         lines += [f"  SIMD {k:>4}: structural {v['structural']:.2f}, plain $countones {v['plain']:.2f}, "
                   f"ratio {v['ratio']:.2f}" for k, v in r["xnor"].items()]
+    if "training" in r:
+        t = r["training"]
+        lines.append(f"training {t['model']}: {t['images_per_second']:.0f} images/s, {t['precision']}, batches of "
+                     f"{t['batch_size']}, {t['threads']} threads, {100 * t['data_share']:.1f} % of the time on data")
     for name, p in r.get("scale_probe", {}).items():
         y = p.get("yosys") or {}
         lines.append(f"scale probe, {name} block of BHViT-tiny at 224x224: bit-exact "
@@ -112,7 +125,7 @@ def text(r: dict[str, Any]) -> str:
 @click.command()
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("build/bench"), show_default=True)
 @click.option("-n", "images", type=click.IntRange(min=8), default=200, show_default=True, help="Test images.")
-@click.option("--skip", multiple=True, type=click.Choice(["micro", "xnor", "scale_probe", "probe_synthesis"]),
+@click.option("--skip", multiple=True, type=click.Choice(["micro", "xnor", "scale_probe", "probe_synthesis", "training"]),
               help="Leave a part out. Repeatable.")
 @json_option
 def bench(out: Path, images: int, skip: tuple[str, ...], as_json: bool) -> None:
@@ -129,6 +142,8 @@ def bench(out: Path, images: int, skip: tuple[str, ...], as_json: bool) -> None:
         result["xnor"] = xnor_luts(cache=out / "xnor")
     if "scale_probe" not in skip:
         result["scale_probe"] = scale_probe(out, "probe_synthesis" not in skip)
+    if "training" not in skip:
+        result["training"] = training()
     out.mkdir(parents=True, exist_ok=True)
     (out / "bench.json").write_text(json.dumps(result, indent=2) + "\n")
     emit(result, as_json, text(result) + f"\nwritten: {out / 'bench.json'}")
