@@ -21,6 +21,7 @@ PROBE_MODEL = ROOT / "configs" / "model" / "bhvit_tiny_probe.yaml"
 PROBE_CYCLES = 54272
 PROBE_PART = "xczu7ev-ffvc1156-2-e"
 STAGES = (1, 3)
+PARTS = ("micro", "xnor", "scale_probe", "probe_synthesis", "training")
 TRAINED_MODEL = ROOT / "configs" / "model" / "bhvit_tiny_cifar10.yaml"
 
 
@@ -125,8 +126,7 @@ def text(r: dict[str, Any]) -> str:
 @click.command()
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("build/bench"), show_default=True)
 @click.option("-n", "images", type=click.IntRange(min=8), default=200, show_default=True, help="Test images.")
-@click.option("--skip", multiple=True, type=click.Choice(["micro", "xnor", "scale_probe", "probe_synthesis", "training"]),
-              help="Leave a part out. Repeatable.")
+@click.option("--skip", multiple=True, type=click.Choice(PARTS), help="Leave a part out. Repeatable.")
 @json_option
 def bench(out: Path, images: int, skip: tuple[str, ...], as_json: bool) -> None:
     """Measure everything that is reported. Takes a while: the scale probe synthesizes two blocks of BHViT-tiny."""

@@ -16,8 +16,8 @@ from bhvit.model.train.run import train
 def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, threads: int | None = None) -> dict:
     """Train one epoch of random images with random crops, flips and erasing, and read what the records say.
 
-    Returns {"images_per_second", "data_share", "images", "batch_size", "threads", "precision"}. Validation is not in the
-    time. The speed of a step does not depend on what the images show.
+    Returns {"images_per_second", "data_share", "images", "batch_size", "threads", "precision"}. Validation is not
+    in the time. The speed of a step does not depend on what the images show.
     """
     draw = np.random.default_rng(0)
     side, channels = cfg.image_size, cfg.image_channels
