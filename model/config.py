@@ -135,28 +135,29 @@ def _contradictions(c: ModelConfig) -> list[str]:
         need(w % 4 == 0, f"widths[{i}]: {w} is not a multiple of 4, but the channel-roll branches move four equal "
                          f"channel quarters; use {w // 4 * 4 or 4} or {(w // 4 + 1) * 4}")
         need(1 <= r <= 16, f"mlp_ratios[{i}]: {r} is outside 1..16")
-    for i in (0, 1):
-        w = c.widths[i]
-        need(w % c.groups == 0, f"widths[{i}]: {w} is not divisible by groups = {c.groups} of the dilated "
-                                "convolutions; change either")
-        side = c.maps[i + 2]
-        need(side >= c.window and side % c.window == 0,
-             f"window: {c.window} does not divide the stage {i + 3} map of {side} x {side} "
-             f"(image_size {c.image_size} / stem_patch {c.stem_patch} / {4 << i}); windows must tile the map: change "
-             "window, image_size or stem_patch")
+    for s, mixer in enumerate(c.mixers):
+        w, side = c.widths[s], c.maps[s]
+        if mixer == "convolution":
+            need(w % c.groups == 0, f"widths[{s}]: {w} is not divisible by groups = {c.groups} of the dilated "
+                                    "convolutions; change either")
+        else:
+            need(side >= c.window and side % c.window == 0,
+                 f"window: {c.window} does not divide the stage {s + 1} map of {side} x {side} "
+                 f"(image_size {c.image_size} / stem_patch {c.stem_patch} / {1 << s}); windows must tile the map: "
+                 "change window, image_size or stem_patch")
     need(1 <= len(c.dilations) <= 4, f"dilations: {len(c.dilations)} values; a block has one to four convolutions")
     need(all(d >= 1 for d in c.dilations), f"dilations: {c.dilations} must be positive")
     need(len(c.heads) in (2, 4), f"heads: {len(c.heads)} values; give those of stages 3 and 4, or of all four stages")
     if len(c.heads) in (2, 4):
-        need(all(h >= 1 for h in c.heads), f"heads: {list(c.heads)} must be positive")
+        for i, h in enumerate(c.heads):
+            need(h >= 1, f"heads[{i}]: {h}, but a stage that attends needs at least one; use 1 or more")
         for s, mixer in enumerate(c.mixers):
-            h, wa = c.stage_heads(s) if all(c.heads) else 1, c.widths[s]
+            h, wa = c.stage_heads(s), c.widths[s]
             key = f"heads[{s if len(c.heads) == 4 else s - 2}]" if len(c.heads) == 4 or s >= 2 else "heads"
             need(mixer == "convolution" or wa % max(h, 1) == 0,
                  f"{key}: {h} does not divide widths[{s}] = {wa}; every head needs the same number of channels")
     need(c.merge_tokens != "average" or c.pool_padding == 0,
-         f"pool_padding: {c.pool_padding} with merge_tokens: average, whose cells are the windows (paper 4.2); "
-         "use 0")
+         f"pool_padding: {c.pool_padding} with merge_tokens: average, whose cells are the windows (paper 4.2); use 0")
     need(2 * c.pool_padding < c.window,
          f"pool_padding: {c.pool_padding} with window {c.window}: 2 * pool_padding must be smaller than window, or "
          f"pooling yields more merge tokens than there are windows; use at most {(c.window - 1) // 2}")

@@ -19,7 +19,7 @@ from .conftest import PICO, write_model
     ({"heads": [0, 3]}, ["heads[0]: 0", "heads[1]: 3 does not divide"]),
     ({"pool_padding": 1}, ["pool_padding: 1 with window 2", "use at most 0"]),
     ({"classes": "many"}, ["classes", "'many'"]),
-    ({"msgdc_residual": True}, ["msgdc_residual", "use false"]),
+    ({"merge_tokens": "max"}, ["merge_tokens", "'blend', 'average' or 'off'"]),
 ])
 def test_model_file(run, tmp_path, changes, phrases):
     f = write_model(tmp_path, **changes)
@@ -47,6 +47,9 @@ def test_gsb_is_refused(run, tmp_path, monkeypatch, command):
     r = run(command[0], f, *command[1:])
     assert r.code == 2
     r.says("gsb cannot be deployed", "no hardware layer exists", "use attention: qd")
+    r = run(command[0], write_model(tmp_path, msgdc_residual=True), *command[1:])
+    assert r.code == 2
+    r.says("msgdc_residual: true cannot be deployed", "no input for a residual", "use msgdc_residual: false")
     assert [p.name for p in tmp_path.iterdir()] == ["model.yaml"]
 
 

@@ -1,10 +1,13 @@
 """Model files: everything that cannot work is refused with a reason and a remedy."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from bhvit.model.config import ConfigError, load_config, parse_config
+from bhvit.model.config import LATER, ConfigError, load_config, parse_config
+from bhvit.model.weights import info
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"name": "x", "image_size": 48, "image_channels": 1, "classes": 10, "stem_patch": 2, "widths": [16, 32, 64, 96],
@@ -44,8 +47,14 @@ def test_digest_ignores_name_only():
     ({"mean": [0.1, 0.2]}, ["mean", "1 image channels"]),
     ({"std": [0.0]}, ["std", "positive"]),
     ({"token_norm": "instance"}, ["token_norm", "layer"]),
-    
     ({"widths": [16, 32, 64]}, ["widths"]),
+    ({"heads": [2, 3, 4]}, ["heads", "3 values"]),
+    ({"heads": [0, 3]}, ["heads[0]", "at least one"]),
+    ({"heads": [3, 2, 2, 3], "mixer": "attention"}, ["heads[0]", "widths[0] = 16"]),
+    ({"dilations": []}, ["dilations", "one to four"]),
+    ({"mixer": "convolution", "widths": [16, 32, 64, 100], "groups": 8}, ["widths[3]: 100", "groups"]),
+    ({"merge_tokens": "average"}, ["pool_padding: 1", "merge_tokens: average", "use 0"]),
+    ({"shift": "circular"}, ["shift", "'box', 'pure' or 'off'"]),
 ])
 def test_refused(change, words):
     with pytest.raises(ConfigError) as info:
@@ -54,10 +63,44 @@ def test_refused(change, words):
         assert word in str(info.value)
 
 
-def test_gsb_parses_but_is_not_deployable():
-    config = parse_config({**GOOD, "attention": "gsb"})
-    with pytest.raises(ConfigError, match="use attention: qd"):
+@pytest.mark.parametrize("change, words", [
+    ({"attention": "gsb"}, "use attention: qd"), ({"msgdc_residual": True}, "no input for a residual"),
+    ({"merge_tokens": "off"}, "always appends merge tokens"), ({"dilations": [1, 1, 1]}, "use different dilations")])
+def test_variants_that_are_not_deployable(change, words):
+    config = parse_config({**GOOD, **change})
+    with pytest.raises(ConfigError, match=words):
         config.deployable()
+
+
+def test_digest_of_files_that_know_nothing_of_variants():
+    """The digest in shipped weights was made before there were variants; a variant has another one."""
+    config = load_config(ROOT / "configs" / "model" / "bhvit_micro.yaml")
+    old = {k: v for k, v in config.model_dump(mode="json").items() if k not in ("name", *LATER)}
+    assert len(old) == 18
+    text = json.dumps(old, sort_keys=True, separators=(",", ":"))
+    assert hashlib.sha256(text.encode()).hexdigest() == config.digest()
+    assert info(ROOT / "model" / "weights" / "bhvit_micro.safetensors")["config_hash"] == config.digest()[:16]
+    spelled_out = parse_config({**config.model_dump(mode="json"), "mixer": "hybrid", "shift": "box"})
+    assert spelled_out.digest() == config.digest()
+    changes = ({"mixer": "convolution"}, {"merge_tokens": "off"}, {"shift": "pure"}, {"weight_sign": "plain"},
+               {"attention": "binary"}, {"dilations": [1]}, {"msgdc_residual": True})
+    digests = {parse_config({**config.model_dump(mode="json"), **c}).digest() for c in changes}
+    assert len(digests) == len(changes) and config.digest() not in digests
+
+
+def test_off_in_yaml(tmp_path):
+    file = tmp_path / "m.yaml"
+    file.write_text((ROOT / "configs" / "model" / "bhvit_micro.yaml").read_text() + "shift: off\nmerge_tokens: off\n")
+    config = load_config(file)
+    assert config.shift == config.merge_tokens == "off"
+
+
+def test_mixers_and_heads():
+    config = parse_config(GOOD)
+    assert config.mixers == ("convolution",) * 2 + ("attention",) * 2
+    assert [parse_config({**GOOD, "mixer": "attention"}).stage_heads(s) for s in range(4)] == [1, 1, 2, 3]
+    given = parse_config({**GOOD, "mixer": "attention", "heads": [4, 2, 1, 3]})
+    assert [given.stage_heads(s) for s in range(4)] == [4, 2, 1, 3]
 
 
 def test_missing_file_and_bad_yaml(tmp_path):
