@@ -76,7 +76,6 @@ def test_digest_of_files_that_know_nothing_of_variants():
     """The digest in shipped weights was made before there were variants; a variant has another one."""
     config = load_config(ROOT / "configs" / "model" / "bhvit_micro.yaml")
     old = {k: v for k, v in config.model_dump(mode="json").items() if k not in ("name", *LATER)}
-    assert len(old) == 18
     text = json.dumps(old, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest() == config.digest()
     assert info(ROOT / "model" / "weights" / "bhvit_micro.safetensors")["config_hash"] == config.digest()[:16]
