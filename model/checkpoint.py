@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import re
 from pathlib import Path
 
 import safetensors.torch
@@ -21,7 +22,44 @@ from bhvit.model.network import BHViT
 #: keys under which training programs keep the parameters, and prefixes that wrappers put before their names
 CONTAINERS = ("model", "state_dict", "model_state_dict", "module", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.")
-LISTED = 4
+LISTED = 8  # names of each kind in the message; --json has all
+
+#: what a difference means: (kind, part of a tensor's name, remedy)
+MEANINGS = (
+    ("missing", ".running_mean", "its norms have no running statistics: it was trained without --replace-ln-bn, which "
+                                 "this network needs"),
+    ("surplus", "att_prob_clip", "it was trained with --gsb: use attention: gsb"),
+    ("missing", "att_prob_clip", "it was trained without --gsb: use attention: qd"),
+    ("missing", r"patch_embed\d\.move", "its down-samplings are of full precision (--some-fp): use downsample: fp"),
+    ("surplus", r"patch_embed\d\.move", "its down-samplings are binary: use downsample: binary"),
+    ("missing", "layerscale_[hwc]", "it has no shift branches: use shift: off"),
+    ("surplus", "layerscale_[hwc]", "it has shift branches: do not use shift: off"),
+    ("misshapen", "position_embeddings", "position embeddings belong to one size of the map and are not interpolated: "
+                                         "use the image_size and stem_patch of the training"),
+    ("misshapen", r"^classifier\.", "it has another number of classes: use classes as in the file"),
+)
+
+
+class Mismatch(UserError):
+    """A checkpoint whose tensors are not those of the network: `missing`, `surplus` (names) and `misshapen` (name ->
+    shapes in the file and in the network), all of them also in `as_dict`."""
+
+    def __init__(self, path: str | Path, missing: list[str], surplus: list[str], misshapen: dict[str, dict]) -> None:
+        self.tensors = {"missing": missing, "surplus": surplus, "misshapen": misshapen}
+        lines = []
+        for kind, found in self.tensors.items():
+            if found:
+                lines.append(f"{len(found)} {kind}:")
+                lines += [f"  {k}" + (f": {found[k]['file']} in the file, {found[k]['network']} in the network"
+                                      if kind == "misshapen" else "") for k in list(found)[:LISTED]]
+                if len(found) > LISTED:
+                    lines.append(f"  ... and {len(found) - LISTED} more (--json lists all)")
+        meanings = [text for kind, part, text in MEANINGS if any(re.search(part, k) for k in self.tensors[kind])]
+        super().__init__("The checkpoint does not fit the model file.", path, "\n    ".join(lines),
+                         "; ".join(meanings) or "use the model file of the network that was trained")
+
+    def as_dict(self) -> dict:
+        return super().as_dict() | self.tensors
 
 
 def read(path: str | Path) -> dict[str, torch.Tensor]:
@@ -51,26 +89,23 @@ def read(path: str | Path) -> dict[str, torch.Tensor]:
     if not state:
         raise UserError("The checkpoint holds no parameters.", path, "no dictionary of tensors was found in it",
                         "save the state dict: torch.save(model.state_dict(), FILE)")
-    for prefix in PREFIXES:
-        if all(k.startswith(prefix) for k in state):
-            state = {k.removeprefix(prefix): v for k, v in state.items()}
+    while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in state)), None):  # wrappers wrap wrappers
+        state = {k.removeprefix(prefix): v for k, v in state.items()}
     return state
 
 
 def import_checkpoint(path: str | Path, cfg, out: str | Path) -> dict:
     """A checkpoint of the authors as float weights of this configuration.
 
-    Returns {"weights", "tensors", "parameters"}. Raises UserError naming the tensors that do not fit.
+    Returns {"weights", "tensors", "parameters"}. Raises UserError; `Mismatch` names all tensors that do not fit.
     """
     state, want = read(path), BHViT(cfg).state_dict()
-    missing, unknown = sorted(want.keys() - state.keys()), sorted(state.keys() - want.keys())
-    shapes = [f"{k}: {tuple(state[k].shape)} in the file, {tuple(v.shape)} in the network" for k, v in want.items()
-              if k in state and state[k].shape != v.shape]
-    problems = [f"{len(found)} {what}: {', '.join(found[:LISTED])}{' ...' if found[LISTED:] else ''}"
-                for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", shapes)) if found]
-    if problems:
-        raise UserError("The checkpoint does not fit the model file.", path, "; ".join(problems),
-                        "use the model file of the network that was trained")
+    shapes = {k: {"file": list(state[k].shape), "network": list(v.shape)} for k, v in want.items()
+              if k in state and state[k].shape != v.shape}
+    mismatch = {"missing": sorted(want.keys() - state.keys()), "surplus": sorted(state.keys() - want.keys()),
+                "misshapen": dict(sorted(shapes.items()))}
+    if any(mismatch.values()):
+        raise Mismatch(path, **mismatch)
     state = {k: state[k].to(v.dtype) for k, v in want.items()}
     bad = next((k for k, v in state.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
     if bad:

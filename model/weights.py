@@ -207,7 +207,10 @@ def _other_kind(given: str, needed: str) -> str:
 
 
 def _difference(metadata: dict, cfg) -> str:
-    theirs, ours = _flat(metadata["config"]), _flat(_entries(cfg))
+    ours = _flat(_entries(cfg))
+    fields = getattr(type(cfg), "model_fields", {})
+    theirs = {k: fields[k].default for k in ours.keys() & fields.keys()  # entries that came after the file
+              if k not in metadata["config"]} | _flat(metadata["config"])
     keys = [key for key in sorted(theirs.keys() | ours.keys())
             if key != "name" and theirs.get(key) != ours.get(key)]
     listed = "; ".join(f"{key}: {theirs.get(key)} in the file, {ours.get(key)} here" for key in keys[:4])
