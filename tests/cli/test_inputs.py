@@ -206,7 +206,8 @@ class Evil:
 @pytest.mark.parametrize("make, phrases", [
     (lambda s: {**s, "extra.weight": torch.zeros(1)}, ["1 surplus:", "extra.weight"]),
     (lambda s: {k: v for k, v in s.items() if k != "classifier.bias"}, ["1 missing:", "classifier.bias"]),
-    (lambda s: {**s, "classifier.bias": torch.zeros(9)}, ["1 misshapen:", "classifier.bias: [9] in the file, [3] in the network", "another number of classes"]),
+    (lambda s: {**s, "classifier.bias": torch.zeros(9)},
+     ["1 misshapen:", "classifier.bias: [9] in the file, [3] in the network", "another number of classes"]),
     (lambda s: {**s, "classifier.bias": torch.full((3,), float("nan"))}, ["no finite numbers", "classifier.bias"]),
     (lambda s: {"model": [1, 2]}, ["holds no parameters"]),
     (lambda s: {"model": s, "hook": Evil()}, ["holds objects that are not read"]),
