@@ -57,7 +57,7 @@ def grid_network() -> tuple[BHViT, BHViT, np.ndarray]:
                 p.fill_(1)
             elif name.endswith("att_prob_quantizer.alpha"):
                 p.fill_(0.25)
-            elif "layerscale" in name:
+            elif "layerscale" in name or name.endswith("proj.bias"):
                 p.fill_(0)
             elif ".cov" in name:
                 p.fill_(0.5)
