@@ -12,6 +12,7 @@ from bhvit.model.layers import shapes
 from bhvit.model.layers.fixed import Fixed
 from bhvit.model.layers.layer_norm import LayerNorm
 from bhvit.model.layers.lookup import GeluTable
+from bhvit.model.layers.float_parts import QD
 from bhvit.model.layers.qd_attention import QDAttention
 from bhvit.model.layers.shift import BRANCHES, Shift
 from bhvit.model.numerics import Widths
@@ -89,7 +90,10 @@ class Attention(nn.Module):
         self.sign = sign_act()
         self.a = QDAttention(8, 2, 4, 9, BITS)
         q = torch.randn(1, 36, 8).sign()
-        self.a.calibrate(q, q, q, torch.tensor([0.3, -0.2]), torch.tensor([0.1, 2.0]))
+        quantizer = QD(2)
+        quantizer.load_state_dict({"alpha": torch.tensor([0.3, -0.2]), "zero_point": torch.tensor([0.1, 2.0]),
+                                   "init_state": torch.ones(1)})
+        self.a.calibrate(q, q, q, quantizer)
 
     def forward(self, x):
         b = self.sign(x).reshape(-1, 36, 8)

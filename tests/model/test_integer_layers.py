@@ -240,6 +240,7 @@ def test_qd_attention(captured, flip):
 def test_negative_step_is_calibrated_with_reversed_comparison(captured):
     hw, seen = captured
     (q, k, v), _ = seen["stages.2.0.attention"]
+    from bhvit.model.layers.float_parts import QD
     from bhvit.model.layers.qd_attention import QDAttention
     from bhvit.model.numerics import Widths
 
@@ -247,7 +248,9 @@ def test_negative_step_is_calibrated_with_reversed_comparison(captured):
     heads = old.heads
     layer = QDAttention(heads * old.dim, heads, old.n_windows, old.tokens, Widths())
     alpha, zero = torch.full((heads,), -0.2), torch.full((heads,), 2.0)
-    layer.calibrate(q, k, v, alpha, zero)
+    quantizer = QD(heads)
+    quantizer.load_state_dict({"alpha": alpha, "zero_point": zero, "init_state": torch.ones(1)})
+    layer.calibrate(q, k, v, quantizer)
     assert (const(layer.c) < 0).all()
     qh, kh = layer._heads(q), layer._heads(k)
     p = torch.softmax(qh @ kh.transpose(-1, -2) / math.sqrt(old.dim), -1)
