@@ -10,9 +10,9 @@ from torch import nn
 from bhvit.model.export import INPUT, OPSET, OUTPUT, _tidy, with_batch
 from bhvit.model.layers import shapes
 from bhvit.model.layers.fixed import Fixed
+from bhvit.model.layers.float_parts import QD
 from bhvit.model.layers.layer_norm import LayerNorm
 from bhvit.model.layers.lookup import GeluTable
-from bhvit.model.layers.float_parts import QD
 from bhvit.model.layers.qd_attention import QDAttention
 from bhvit.model.layers.shift import BRANCHES, Shift
 from bhvit.model.numerics import Widths
