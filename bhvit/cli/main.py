@@ -39,6 +39,7 @@ COMMANDS = {
     "build": ("flow", "From a build file to a stitched RTL design with estimates."),
     "cosim": ("flow", "Simulate the stitched RTL and compare every output with PyTorch."),
     "synth": ("flow", "Resources of every distinct layer instance from Yosys."),
+    "hls": ("hls", "The layers in Vitis HLS C++: C simulation against the golden models."),
     "report": ("flow", "Show a build: terminal table, JSON, self-contained HTML."),
     "demo": ("demo", "The whole chain on bhvit_micro: build, simulate, report."),
     "bench": ("bench", "Measure: simulation speed, build times, cycles, LUTs per MAC, scale probe."),

@@ -1,0 +1,247 @@
+"""C simulation: instances of a layer's HLS kernel, compiled with g++ and compared with the golden model.
+
+No vendor tool takes part: ``ap_int.h`` comes from the PyPI package hls4ml, ``hls_stream.h`` from ``hls/sim``. Several
+instances go into one program, under AddressSanitizer and UBSan unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from bhvit.errors import CheckFailed, UserError
+from bhvit.tools import ToolMissing, compiler
+
+from ..layers.base import Constants, Layer
+from ..sim.verilate import SimulationError, _cached, _run
+from ..streams import Stream
+from .generate import INCLUDE, SIM, instance, kernel, max_width, ports, preamble
+from .spread import spread
+
+#: UBSan's shift check stops in the ap_int headers themselves
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize=shift", "-fno-sanitize-recover=undefined")
+#: C++14 is the oldest standard that the vendor's compilers take; the other warnings come from inside ap_int
+FLAGS = ("-std=c++14", "-O0", "-g0", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-uninitialized",
+         "-Wno-maybe-uninitialized", "-DAP_INT_MAX_W=32768")
+
+
+class HlsCompileError(UserError):
+    """g++ refused a kernel: a static_assert speaks, or the source is wrong."""
+
+
+def ap_types() -> Path:
+    """Folder of ``ap_int.h``."""
+    spec = importlib.util.find_spec("hls4ml")
+    folder = Path(spec.submodule_search_locations[0]) / "templates/vivado/ap_types" if spec else None  # type: ignore
+    if folder is None or not (folder / "ap_int.h").exists():
+        raise ToolMissing("The headers of ap_int are not installed in this environment.", where="ap_int.h",
+                          why="C simulation of HLS kernels takes them from the PyPI package `hls4ml`",
+                          do="run `make setup`")
+    return folder
+
+
+@dataclass
+class HlsCase:
+    """One instance with its data: what it gets and what the golden model says."""
+
+    layer: Layer
+    name: str
+    constants: Constants
+    inputs: list[np.ndarray]
+    expected: list[np.ndarray]
+
+    def __post_init__(self) -> None:
+        self.frames = len(self.inputs[0])
+
+    @classmethod
+    def random(cls, layer: Layer, name: str, seed: int = 7) -> HlsCase:
+        rng = np.random.default_rng(seed)
+        constants = layer.random_constants(rng)
+        smallest = min(s.beats for s in layer.outputs())
+        inputs = layer.random_inputs(rng, max(3, layer.sets * layer.repeat + 1, min(16, 40 // smallest)))
+        return cls(layer, name, constants, inputs, layer.golden(inputs, constants))
+
+    def vectors(self) -> dict[str, tuple[Stream, np.ndarray]]:
+        """Frames by port."""
+        data = {f"in{i}": x for i, x in enumerate(self.inputs)} | {f"out{i}": x for i, x in enumerate(self.expected)}
+        return {p: (s, data[p]) for p, s in ports(self.layer)}
+
+
+@dataclass
+class CsimResult:
+    """``failures``: one sentence per failing case."""
+
+    cases: int
+    beats: int
+    failures: list[str] = field(default_factory=list)
+    compile_seconds: float = 0.0
+    run_seconds: float = 0.0
+
+
+def hex_beats(stream: Stream, frames: np.ndarray) -> str:
+    """One beat a line, most significant digit first."""
+    return "".join(row[::-1].tobytes().hex() + "\n" for row in stream.pack(frames))
+
+
+def _testbench(cases: Sequence[HlsCase]) -> str:
+    text = ["#include <string>\n"]
+    for c in cases:
+        streams = [f'    hls::stream<ap_uint<{s.padded_width}>> {p}("{p}");' for p, s in ports(c.layer)]
+        inputs = [p for p, _ in ports(c.layer) if p.startswith("in")]
+        outputs = [p for p, _ in ports(c.layer) if p.startswith("out")]
+        text.append("\n".join([
+            f"static bool run_{c.name}(const std::string& folder) {{",
+            f'  return bhvit_sim::Case("{c.name}", folder).run([](bhvit_sim::Case& t) {{', *streams,
+            *(f'    t.feed({p}, "{p}");' for p in inputs),
+            f"    for (int frame = 0; frame < {c.frames}; frame++)",
+            f"      {c.name}({', '.join(p for p, _ in ports(c.layer))});",
+            *(f"    t.used_up({p});" for p in inputs), *(f'    t.compare({p}, "{p}");' for p in outputs),
+            "  });", "}\n"]))
+    calls = "".join(f"  if (selected(\"{c.name}\")) good &= run_{c.name}(folder);\n" for c in cases)
+    return "\n".join(text) + (
+        "\nint main(int count, char** words) {\n"
+        "  const std::string folder = count > 1 ? words[1] : \".\";\n"
+        "  const auto selected = [&](const std::string& name) {\n"
+        "    for (int i = 2; i < count; i++)\n      if (name == words[i]) return true;\n"
+        "    return count <= 2;\n  };\n"
+        f"  bool good = true;\n{calls}  return good ? 0 : 1;\n}}\n")
+
+
+def program(cases: Sequence[HlsCase]) -> str:
+    """One source file with all instances and the testbench."""
+    stems = sorted({c.layer.stem for c in cases})
+    width = max(max_width(c.layer, c.constants) for c in cases)
+    # the testbench header is given to the compiler first, precompiled
+    return preamble(stems, width) + "".join(instance(c.layer, c.name, c.constants) + "\n" for c in cases) + \
+        _testbench(cases)
+
+
+def _headers(flags: Sequence[str], search: Sequence[str]) -> list[str | Path]:
+    """Flags that make g++ take the testbench header, with ap_int behind it, precompiled: seconds per program.
+
+    The compiler does not notice when a precompiled header is stale, so a digest of the sources is kept beside it.
+    """
+    plain: list[str | Path] = ["-include", SIM / "testbench.hpp"]
+    if not compiler().name.startswith("g++"):
+        return plain
+    sources = (SIM / "testbench.hpp", SIM / "hls_stream.h", INCLUDE / "bhvit" / "core.hpp")
+    digest = hashlib.sha256(b"".join(f.read_bytes() for f in sources)).hexdigest()
+    with _cached("hls", str(compiler()), os.path.getmtime(compiler()), list(flags), list(search)) as folder:
+        header, done, partial, mark = (folder / n for n in ("hls.h", "hls.h.gch", "partial", "digest"))
+        if not done.exists() or not mark.exists() or mark.read_text() != digest:
+            try:
+                done.unlink(missing_ok=True)
+                header.write_text(f'#include "{SIM / "testbench.hpp"}"\n')
+                _run([compiler(), *flags, *search, "-x", "c++-header", header, "-o", partial], folder)
+                partial.rename(done)
+                mark.write_text(digest)
+            except (SimulationError, OSError):
+                partial.unlink(missing_ok=True)
+                return plain
+    return ["-include", header]
+
+
+def compile_cases(cases: Sequence[HlsCase], folder: Path, *, sanitize: bool = True, first: Sequence[Path] = ()) -> Path:
+    """Write the program and its vectors into ``folder`` and compile it.
+
+    Without optimization: compiling takes most of the time, running next to nothing.
+
+    Args:
+        first: include folders that come before the kernels' own (mutated kernels).
+    Raises:
+        HlsCompileError: with the first error that the compiler printed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for c in cases:
+        for port, (stream, frames) in c.vectors().items():
+            (folder / f"{c.name}_{port}.hex").write_text(hex_beats(stream, frames))
+    source = folder / "csim.cpp"
+    source.write_text(program(cases))
+    outside = sorted({str(kernel(type(c.layer)).parent) for c in cases} - {str(INCLUDE / "bhvit")})
+    search = [f"-I{SIM}", f"-I{INCLUDE}", "-isystem", str(ap_types())]
+    flags = [*FLAGS, *(SANITIZE if sanitize else ())]
+    command = [compiler(), *flags, *_headers(flags, search), *(f"-I{d}" for d in (*first, *outside)), *search, source,
+               "-pthread", "-o", folder / "csim"]
+    p = subprocess.run(command, capture_output=True, text=True)
+    if p.returncode:
+        error = next((line for line in p.stderr.splitlines() if "error:" in line), p.stderr[-500:])
+        raise HlsCompileError("The C++ compiler refused an HLS kernel.", where=str(source), why=error.strip())
+    return folder / "csim"
+
+
+def _place(stream: Stream, index: int) -> str:
+    frame, rest = divmod(index, stream.beats)
+    group, fold = divmod(rest, stream.channels // stream.SIMD)
+    token, channel = group * stream.TP, fold * stream.SIMD
+    return (f"frame {frame}, tokens {token} to {token + stream.TP - 1}, "
+            f"channels {channel} to {channel + stream.SIMD - 1}")
+
+
+def run_cases(exe: Path, cases: Sequence[HlsCase], timeout: float = 600) -> CsimResult:
+    """Run a compiled program; every case must end with its own verdict."""
+    start = time.monotonic()
+    p = subprocess.run([exe, exe.parent], capture_output=True, text=True, timeout=timeout)
+    result = CsimResult(len(cases), 0, run_seconds=time.monotonic() - start)
+    by_name = {c.name: c for c in cases}
+    ended = set()
+    for line in p.stdout.splitlines():
+        kind, name, *rest = line.split(" ", 2)
+        if kind not in ("ok", "mismatch", "error") or name not in by_name:
+            continue
+        ended.add(name)
+        if kind == "ok":
+            result.beats += int(rest[0])
+            continue
+        what = rest[0]
+        if kind == "mismatch":
+            port, index, got, expected = what.split()
+            stream = dict(ports(by_name[name].layer))[port]
+            what = f"{port} beat {index} ({_place(stream, int(index))}) is {got}, expected {expected}"
+        result.failures.append(f"{name}: {what}")
+    missing = [n for n in by_name if n not in ended]
+    if missing:
+        said = [x for x in p.stderr.splitlines() if re.search(r"ERROR|error|Assertion|terminate", x)]
+        result.failures.append(f"{missing[0]}: the program ended with exit code {p.returncode}: "
+                               + (said[0] if said else p.stderr[-300:].strip()))
+    return result
+
+
+def csim(cases: Sequence[HlsCase], folder: Path, **options) -> CsimResult:
+    """Compile and run."""
+    start = time.monotonic()
+    exe = compile_cases(cases, folder, **options)
+    seconds = time.monotonic() - start
+    result = run_cases(exe, cases)
+    result.compile_seconds = seconds
+    return result
+
+
+def layer_cases(cls: type[Layer], quick: bool = False) -> list[HlsCase]:
+    """The instances of a layer that are simulated.
+
+    Args:
+        quick: only the declaration's examples, each in its own folding.
+    """
+    layers = spread(cls, 0, 1) if quick else spread(cls)
+    return [HlsCase.random(layer, f"{cls.stem}_{i}", seed=i) for i, layer in enumerate(layers)]
+
+
+def gaps(layers: dict[str, type[Layer]]) -> list[str]:
+    """Layers without an HLS kernel."""
+    return [stem for stem, cls in layers.items() if not kernel(cls).exists()]
+
+
+def check(result: CsimResult, stem: str) -> None:
+    """Raises CheckFailed unless every case was equal."""
+    if result.failures:
+        raise CheckFailed(f"The HLS kernel of {stem} does not equal the golden model in {len(result.failures)} of "
+                          f"{result.cases} cases.", where=f"hls/include/bhvit/{stem}.hpp", why=result.failures[0])

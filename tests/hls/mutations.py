@@ -1,0 +1,27 @@
+"""One small mistake per HLS kernel: (text in its header, what it becomes). Each must be caught by the C simulation."""
+
+MUTATIONS: dict[str, tuple[str, str]] = {
+    "add": ("Out::get(y, i) + In::get(x, i)", "Out::get(y, i) + In::get(x, i) + (i == 0)"),
+    "affine": ("In::get(x, i), word, 0, i % P::SIMD", "In::get(x, i), word, 0, (i + 1) % P::SIMD"),
+    "argmax": ("candidate > best", "candidate >= best"),
+    "binary_conv": ("column < P::WIDTH;", "column <= P::WIDTH;"),
+    "binary_linear": ("(matches) - P::IN_CHANNELS", "(matches) - P::IN_CHANNELS + 1"),
+    "channel_pool": ("i / PER_SUM * NATURAL", "(i + 1) / PER_SUM * NATURAL % SUMS"),
+    "duplicate": ("beat < P::In0::BEATS;", "beat < P::In0::BEATS - 1;"),
+    "fifo": ("beat < BEATS;", "beat < BEATS - 1;"),
+    "global_pool": ("In::GROUPS - 1) out0", "In::GROUPS - 2) out0"),
+    "int_linear": ("w, i * P::W_BITS", "w, (P::SIMD - 1 - i) * P::W_BITS"),
+    "layer_norm": ("b >= 0; b--", "b > 0; b--"),
+    "lookup": ("(1 << (P::IN_BITS - 1))", "(1 << (P::IN_BITS - 1)) - (i == 0 && In::get(x, i) > 0)"),
+    "map_pool": ("tap == 0 ?", "tap <= 1 ?"),
+    "patchify": ("kh * P::COLUMNS + x", "kh * P::COLUMNS + x / 2"),
+    "position_embedding": ("ap_int<SUM> sum = P::OFFSET;", "ap_int<SUM> sum = P::OFFSET + (1 << P::SH);"),
+    "qd_attention": ("n > best)", "n > best + 1)"),
+    "shift": ("int ahead = (2 * W - 2) % W;", "int ahead = (2 * W - 1) % W;"),
+    "threshold": (">= signed_field<T>", "> signed_field<T>"),
+    "tile": ("f < In::FOLDS - P::CUT", "f <= In::FOLDS - P::CUT - 2"),
+    "width_converter": ("(t * M + k * S) * BITS);", "(t * M + (M / S - 1 - k) * S) * BITS);"),
+    "window_concat": ("row < T::ROWS &&", "row < T::ROWS - 1 &&"),
+    "window_merge": ("int y = P::ROW0;", "int y = (P::ROW0 + 1) % P::HEIGHT;"),
+    "wrap_rows": ("int row = 0;  // of the map", "int row = P::HEIGHT - 1;  // of the map"),
+}

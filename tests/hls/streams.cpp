@@ -1,0 +1,60 @@
+// Uses of the stream shim, one per run; the argument says which. Prints what happened.
+#include <iostream>
+
+#include "hls_stream.h"
+
+typedef hls::stream<int> S;
+
+// One process sends a burst of four beats through `first`, then through `second`; the other wants them in turn.
+static void reconvergence(int depth) {
+  S first("first"), second("second"), result("result");
+  first.set_depth(std::size_t(depth));
+  second.set_depth(2);
+  hls::sim::Processes all;
+  all.add("fork", [&] {
+    for (int f = 0; f < 3; f++) {
+      for (int i = 0; i < 4; i++) first.write(i);
+      for (int i = 0; i < 4; i++) second.write(10 * i);
+    }
+  });
+  all.add("join", [&] {
+    for (int i = 0; i < 12; i++) {
+      const int b = second.read();
+      result.write(b + first.read());
+    }
+  });
+  all.run();
+  int sum = 0;
+  while (!result.empty()) sum += result.read();
+  std::cout << "sum " << sum << " peak " << first.peak() << "\n";
+}
+
+int main(int, char** words) {
+  const std::string what = words[1];
+  try {
+    if (what == "underflow") S("x").read();
+    if (what == "leftover") {
+      { S s("tail"); s.write(1); s.write(2); }
+      for (const std::string& line : hls::sim::World::get().leftovers) std::cout << line << "\n";
+    }
+    if (what == "deep") reconvergence(4);
+    if (what == "short") reconvergence(3);
+    if (what == "starved") {
+      S s("never");
+      hls::sim::Processes all;
+      all.add("reader", [&] { s.read(); });
+      all.add("idle", [] {});
+      all.run();
+    }
+    if (what == "exception") {
+      S s("x");
+      hls::sim::Processes all;
+      all.add("reader", [&] { s.read(); });
+      all.add("broken", [] { throw std::runtime_error("process broken"); });
+      all.run();
+    }
+  } catch (const std::exception& e) {
+    std::cout << e.what() << "\n";
+  }
+  return 0;
+}
