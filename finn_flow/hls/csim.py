@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -150,23 +150,24 @@ def _headers(flags: Sequence[str], search: Sequence[str]) -> list[str | Path]:
     return ["-include", header]
 
 
-def compile_cases(cases: Sequence[HlsCase], folder: Path, *, sanitize: bool = True, first: Sequence[Path] = ()) -> Path:
-    """Write the program and its vectors into ``folder`` and compile it.
+def compile_program(text: str, vectors: dict[str, tuple[Stream, np.ndarray]], kernels: Iterable[type[Layer]],
+                    folder: Path, *, sanitize: bool = True, first: Sequence[Path] = ()) -> Path:
+    """Write a program and its vectors into ``folder`` and compile it.
 
     Without optimization: compiling takes most of the time, running next to nothing.
 
     Args:
+        vectors: frames by the name of their file. kernels: the layers that the program uses.
         first: include folders that come before the kernels' own (mutated kernels).
     Raises:
         HlsCompileError: with the first error that the compiler printed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for c in cases:
-        for port, (stream, frames) in c.vectors().items():
-            (folder / f"{c.name}_{port}.hex").write_text(hex_beats(stream, frames))
+    for name, (stream, frames) in vectors.items():
+        (folder / f"{name}.hex").write_text(hex_beats(stream, frames))
     source = folder / "csim.cpp"
-    source.write_text(program(cases))
-    outside = sorted({str(kernel(type(c.layer)).parent) for c in cases} - {str(INCLUDE / "bhvit")})
+    source.write_text(text)
+    outside = sorted({str(kernel(k).parent) for k in kernels} - {str(INCLUDE / "bhvit")})
     search = [f"-I{SIM}", f"-I{INCLUDE}", "-isystem", str(ap_types())]
     flags = [*FLAGS, *(SANITIZE if sanitize else ())]
     command = [compiler(), *flags, *_headers(flags, search), *(f"-I{d}" for d in (*first, *outside)), *search, source,
@@ -178,6 +179,12 @@ def compile_cases(cases: Sequence[HlsCase], folder: Path, *, sanitize: bool = Tr
     return folder / "csim"
 
 
+def compile_cases(cases: Sequence[HlsCase], folder: Path, **options) -> Path:
+    """Compile one program with all cases; see :func:`compile_program` for the options."""
+    vectors = {f"{c.name}_{port}": v for c in cases for port, v in c.vectors().items()}
+    return compile_program(program(cases), vectors, {type(c.layer) for c in cases}, folder, **options)
+
+
 def _place(stream: Stream, index: int) -> str:
     frame, rest = divmod(index, stream.beats)
     group, fold = divmod(rest, stream.channels // stream.SIMD)
@@ -186,33 +193,36 @@ def _place(stream: Stream, index: int) -> str:
             f"channels {channel} to {channel + stream.SIMD - 1}")
 
 
-def run_cases(exe: Path, cases: Sequence[HlsCase], timeout: float = 600) -> CsimResult:
-    """Run a compiled program; every case must end with its own verdict."""
+def run_program(exe: Path, streams: dict[str, dict[str, Stream]], timeout: float = 600) -> CsimResult:
+    """Run a compiled program. streams: by case and port; every case must end with its own verdict."""
     start = time.monotonic()
     p = subprocess.run([exe, exe.parent], capture_output=True, text=True, timeout=timeout)
-    result = CsimResult(len(cases), 0, run_seconds=time.monotonic() - start)
-    by_name = {c.name: c for c in cases}
-    ended = set()
+    result = CsimResult(len(streams), 0, run_seconds=time.monotonic() - start)
+    missing = list(streams)
     for line in p.stdout.splitlines():
         kind, name, *rest = line.split(" ", 2)
-        if kind not in ("ok", "mismatch", "error") or name not in by_name:
+        if kind not in ("ok", "mismatch", "error") or name not in missing:
             continue
-        ended.add(name)
+        missing.remove(name)
         if kind == "ok":
             result.beats += int(rest[0])
             continue
         what = rest[0]
         if kind == "mismatch":
             port, index, got, expected = what.split()
-            stream = dict(ports(by_name[name].layer))[port]
-            what = f"{port} beat {index} ({_place(stream, int(index))}) is {got}, expected {expected}"
+            place = _place(streams[name][port], int(index))
+            what = f"{port} beat {index} ({place}) is {got}, expected {expected}"
         result.failures.append(f"{name}: {what}")
-    missing = [n for n in by_name if n not in ended]
     if missing:
         said = [x for x in p.stderr.splitlines() if re.search(r"ERROR|error|Assertion|terminate", x)]
         result.failures.append(f"{missing[0]}: the program ended with exit code {p.returncode}: "
                                + (said[0] if said else p.stderr[-300:].strip()))
     return result
+
+
+def run_cases(exe: Path, cases: Sequence[HlsCase]) -> CsimResult:
+    """Run a program made by :func:`compile_cases`."""
+    return run_program(exe, {c.name: dict(ports(c.layer)) for c in cases})
 
 
 def csim(cases: Sequence[HlsCase], folder: Path, **options) -> CsimResult:

@@ -143,6 +143,13 @@ template <typename T> class stream<T, 0> {
   std::size_t depth_ = 0, peak_ = 0;  // depth 0: unbounded
   sim::Waiter *reader_ = nullptr, *writer_ = nullptr;
 
+  static bool unwinding() {
+#if __cplusplus >= 201703L
+    return std::uncaught_exceptions() > 0;
+#else
+    return std::uncaught_exception();
+#endif
+  }
   bool full() const { return depth_ != 0 && queue_.size() >= depth_; }
   T take() {
     T x = queue_.front();
@@ -160,7 +167,7 @@ template <typename T> class stream<T, 0> {
   stream(const stream&) = delete;
   stream& operator=(const stream&) = delete;
   ~stream() {
-    if (queue_.empty() || std::uncaught_exception()) return;
+    if (queue_.empty() || unwinding()) return;
     sim::World& world = sim::World::get();
     std::lock_guard<std::mutex> lock(world.mutex);
     world.leftovers.push_back("stream '" + name_ + "' ends with " + std::to_string(queue_.size()) + " beats in it");

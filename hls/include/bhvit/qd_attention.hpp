@@ -145,6 +145,7 @@ void qd_window(int set, const ap_uint<P::TABLE_WIDTH> table[P::TABLE_DEPTH],
                const typename QdTypes<P>::word v[QdTypes<P>::ROWS], hls::stream<typename P::Out0::beat>& out0) {
   typedef QdTypes<P> T;
   constexpr int LANES = P::LP;
+  (void)LANES;
   for (int row = 0; row < T::ROWS; row++) {
 #pragma HLS DATAFLOW
     const int head = row % P::HEADS;
@@ -165,6 +166,7 @@ void qd_attention(int set, const ap_uint<P::TABLE_WIDTH> table[P::TABLE_DEPTH],
                   hls::stream<typename P::In0::beat>& in0, hls::stream<typename P::In1::beat>& in1,
                   hls::stream<typename P::In2::beat>& in2) {
   constexpr int BANKS = P::LP * P::HEADS;  // the keys of a head that are read together lie HEADS apart
+  (void)BANKS;                             // only the pragmas use it
   for (int window = 0; window < P::WINDOWS; window++) {
 #pragma HLS DATAFLOW
     typename QdTypes<P>::word q[QdTypes<P>::ROWS], k[QdTypes<P>::ROWS], v[QdTypes<P>::ROWS];
