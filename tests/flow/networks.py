@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from qonnx.core.datatype import DataType
 
 from bhvit.finn_flow import ops
 from bhvit.finn_flow.layers.registry import layers
@@ -20,7 +21,7 @@ def residual(tokens: int = 12, channels: int = 8, seed: int = 0, window: bool = 
     model = ops.new_model([("pixels", [1, 4, tokens // 4, 3], None)], ["logits"])
     from bhvit.finn_flow.streams import u
 
-    model.set_tensor_datatype("pixels", ops.DataType[u(8).name])
+    model.set_tensor_datatype("pixels", DataType[u(8).name])
 
     def add(stem, name, ins, outs, **attrs):
         cls = kinds[stem]

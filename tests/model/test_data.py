@@ -174,7 +174,7 @@ def test_imagefolder_decodes_large_folders_on_demand(tmp_path, monkeypatch):
     for i in range(5):
         write_picture(tmp_path / f"{i}.png", (40, 40), seed=i)
     eager = data.load(f"imagefolder:{tmp_path}", 32, 3).images
-    monkeypatch.setattr(data, "EAGER_BYTES", 10)
+    monkeypatch.setattr(data.photographs, "EAGER_BYTES", 10)
     lazy = data.load(f"imagefolder:{tmp_path}", 32, 3).images
     assert isinstance(lazy, data.FolderImages) and lazy.shape == eager.shape and len(lazy) == 5
     assert np.array_equal(lazy[1:3], eager[1:3]) and np.array_equal(lazy[np.array([4, 0])], eager[[4, 0]])
