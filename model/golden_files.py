@@ -194,6 +194,7 @@ def _arrays(path: Path, classes: int) -> dict[str, np.ndarray]:
             raise
         raise UserError("The golden file is no .npz file.", path, str(e), DO) from e
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError, AttributeError) as e:
+        # zipfile and numpy raise each of these on some kind of damage; an unknown compression is NotImplementedError
         raise UserError("The golden file is cut short or is no .npz file.", path, f"{type(e).__name__}: {e}", DO) from e
     for key in wanted:
         if key not in arrays:

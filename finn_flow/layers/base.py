@@ -7,6 +7,7 @@ wrappers, parametrised tests and the documentation table are derived from it.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -102,23 +103,25 @@ class Layer(BaseModel):
         return "".join(p.capitalize() for p in cls.stem.split("_"))
 
     # ---- to be provided by a layer -------------------------------------------------------------------------------
+    @abstractmethod
     def inputs(self) -> list[Stream]:
-        raise NotImplementedError
+        """Input streams: first the data, then residuals, in the order of the ports."""
 
+    @abstractmethod
     def outputs(self) -> list[Stream]:
-        raise NotImplementedError
+        """Output streams in the order of the ports."""
 
     def constants(self) -> dict[str, Const]:
         """Constants by name; their arrays have shape (sets, *shape)."""
         return {}
 
+    @abstractmethod
     def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
         """Integer reference. inputs: int64 (F, *dims) in stream order; one array per output, likewise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cycles(self) -> int:
         """Initiation interval of the layer in clock cycles per frame when nothing stalls it."""
-        raise NotImplementedError
 
     def resources(self) -> Resources:
         return Resources()
@@ -132,9 +135,9 @@ class Layer(BaseModel):
         return {k.upper(): v for k, v in self if isinstance(v, int)}
 
     @classmethod
+    @abstractmethod
     def examples(cls) -> list[dict[str, Any]]:
         """Attribute sets that drive the tests: at least three shapes and foldings."""
-        raise NotImplementedError
 
     # ---- derived -------------------------------------------------------------------------------------------------
     def model_post_init(self, _context: Any) -> None:

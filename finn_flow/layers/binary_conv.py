@@ -98,8 +98,8 @@ class BinaryConv(EpilogueLayer):
 
     # ---- golden ------------------------------------------------------------------------------------------------------
     def _branch(self, d: int) -> EpilogueLayer:
-        fields = {n: getattr(self, n) for n in EpilogueLayer.model_fields}
-        return EpilogueLayer(**{**fields, "sh1": self.sh1[d], "sh2": self.sh2[d]})
+        """The layer with the shifts of one dilation, for the methods that an epilogue has."""
+        return self.model_copy(update={"sh1": self.sh1[d], "sh2": self.sh2[d]})
 
     def _accumulate(self, x: np.ndarray, w: np.ndarray, d: int) -> np.ndarray:
         """Exact dot products of dilation ``d``. x: (F, H + ext, W, Cin); w: (out, in/groups, 3, 3)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from math import prod
 from typing import ClassVar
 
@@ -37,15 +38,17 @@ class LinearLayer(EpilogueLayer):
     def weight_words(self) -> int:
         return self.sets * (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
 
+    @abstractmethod
     def in_type(self) -> DType:
-        raise NotImplementedError
+        """Type of the input elements."""
 
+    @abstractmethod
     def weight_type(self) -> DType:
-        raise NotImplementedError
+        """Type of the weights."""
 
+    @abstractmethod
     def acc_std(self) -> float:
         """Standard deviation of the sums for random data: scales random constants."""
-        raise NotImplementedError
 
     def inputs(self) -> list[Stream]:
         x = Stream((*self.token_dims, self.in_channels), self.in_type(), self.SIMD, self.TP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -39,14 +40,13 @@ def load_teacher(text: str, classes: int, channels: int, images: int, device: to
     raise UserError("This is not a teacher.", f"teacher '{text}'", do=f"the forms are {FORMS}")
 
 
-class Teacher:
+class Teacher(Protocol):
     """Gives the probabilities (B, classes) that a student is to reach on a batch."""
 
-    def __call__(self, batch: Batch) -> Tensor:
-        raise NotImplementedError
+    def __call__(self, batch: Batch) -> Tensor: ...
 
 
-class StoredLogits(Teacher):
+class StoredLogits:
     """Logits (N, classes) of the N training images, in the order of the data set, without augmentation.
 
     Mixed images get the mixture of both probabilities.
@@ -71,7 +71,7 @@ class StoredLogits(Teacher):
         return mixed.to(batch.images.device)
 
 
-class NetworkTeacher(Teacher):
+class NetworkTeacher:
     """A network that looks at the same augmented pixels, scaled to its own input size."""
 
     def __init__(self, net: nn.Module, side: int, net_classes: int, net_channels: int, name: str, classes: int,
