@@ -27,6 +27,7 @@ import torch
 from torch import nn
 
 from bhvit.errors import CheckFailed, UserError
+from bhvit.memory import keep_freed_memory
 from bhvit.model import data, weights
 from bhvit.model.evaluate import as_input, evaluate, predict
 from bhvit.model.train import checkpoint, records
@@ -52,6 +53,7 @@ def train(cfg, data_spec: str, out_dir: str | Path, options: TrainConfig | None 
     trained network back.
     """
     options = options or TrainConfig()
+    keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     run = Run(cfg, data_spec, Path(out_dir), options, quiet, start, build)
