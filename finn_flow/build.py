@@ -49,6 +49,8 @@ from .stitch import Design
 PACKAGE = Path(__file__).resolve().parent
 CODE = {"model": (PACKAGE.parent / "model",),
         "flow": (PACKAGE, PACKAGE.parent / "rtl", *map(Path, declarations.__path__[1:]))}
+#: folders of the sources that no step runs: what is put around a finished design
+AROUND = ("shell",)
 def build(config: BuildConfig, folder: Path, *, steps: tuple[Step, ...] = STEPS, echo: TextIO | None = None,
           fresh: bool = False) -> dict[str, Any]:
     """Run the build into ``folder`` and return the estimated performance.
@@ -255,7 +257,7 @@ def code_digest(part: str) -> str:
     h = hashlib.sha256()
     for root in CODE[part]:
         for f in sorted(root.rglob("*")):
-            if f.suffix in (".py", ".sv", ".cpp"):
+            if f.suffix in (".py", ".sv", ".cpp") and f.relative_to(root).parts[0] not in AROUND:
                 h.update(f"{f.relative_to(root)}\0".encode() + f.read_bytes())
     return h.hexdigest()
 
