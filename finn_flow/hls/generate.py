@@ -69,13 +69,16 @@ def memory(name: str, image: Memory) -> str:
 
 
 def prototype(layer: Layer, name: str) -> str:
-    return f"void {name}(" + ", ".join(f"hls::stream<{beat(s)}>& {p}" for p, s in ports(layer)) + ")"
+    """Head of the top function. Its arguments are called ``in0_V``, so that the ports of the synthesized module are those
+    of FINN's stitched designs (``in0_V_TDATA``) and of :mod:`..wrapper`.
+    """
+    return f"void {name}(" + ", ".join(f"hls::stream<{beat(s)}>& {p}_V" for p, s in ports(layer)) + ")"
 
 
 def instance(layer: Layer, name: str, constants: Constants) -> str:
     """Parameters, memories and top function of one instance (what follows :func:`preamble`)."""
     memories = layer.memories(constants)
-    arguments = [p for p, _ in ports(layer)]
+    arguments = [f"{p}_V" for p, _ in ports(layer)]
     body = [f"#pragma HLS INTERFACE axis port={p}" for p in arguments]
     body.append("#pragma HLS INTERFACE ap_ctrl_none port=return")
     if memories:
