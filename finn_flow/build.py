@@ -50,7 +50,7 @@ PACKAGE = Path(__file__).resolve().parent
 CODE = {"model": (PACKAGE.parent / "model",),
         "flow": (PACKAGE, PACKAGE.parent / "rtl", *map(Path, declarations.__path__[1:]))}
 #: folders of the sources that no step runs: what is put around a finished design
-AROUND = ("shell",)
+AROUND = ("package", "shell")
 def build(config: BuildConfig, folder: Path, *, steps: tuple[Step, ...] = STEPS, echo: TextIO | None = None,
           fresh: bool = False) -> dict[str, Any]:
     """Run the build into ``folder`` and return the estimated performance.

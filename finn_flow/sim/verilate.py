@@ -171,13 +171,14 @@ def _headers(cxxflags: list[str], root: Path) -> list[str | Path]:
 
 
 def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, work: Path, *,
-                    defines: Sequence[str] = (), optimize: str = "-O1", split: int = 0, jobs: int = 2) -> Path:
-    """Verilate ``top`` (ports in<i>_V_*, out<i>_V_*) and compile it with the generic harness.
+                    defines: Sequence[str] = (), optimize: str = "-O1", split: int = 0, jobs: int = 2,
+                    harness: Path = HARNESS, link: Sequence[str] = ()) -> Path:
+    """Verilate ``top`` (ports in<i>_V_*, out<i>_V_*) and compile it with a harness.
 
     Args:
         top: module name. sources: RTL files. work: folder for everything; created.
         defines: Verilog macros. optimize: g++ level. split: Verilator --output-split (0: one file).
-        jobs: compiler processes at a time when split.
+        jobs: compiler processes at a time when split. harness: the C++ main program. link: more flags for the linker.
     Returns:
         The executable. Memory images are looked up in the folder in which it is run.
     """
@@ -207,12 +208,12 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
             return obj
 
         with ThreadPoolExecutor(jobs) as pool:
-            objs = list(pool.map(compile_one, [*generated, HARNESS]))
-        _run([compiler(), *objs, runtime, "-lpthread", "-latomic", "-o", "sim"], work)
+            objs = list(pool.map(compile_one, [*generated, harness]))
+        _run([compiler(), *link, *objs, runtime, "-lpthread", "-latomic", "-o", "sim"], work)
     else:
-        (work / "all.cc").write_text("".join(f'#include "{g}"\n' for g in generated) + f'#include "{HARNESS}"\n')
-        _run([compiler(), *flags, *headers, "-Iobj", "-I.", "all.cc", runtime, "-lpthread", "-latomic", "-o", "sim"],
-             work)
+        (work / "all.cc").write_text("".join(f'#include "{g}"\n' for g in generated) + f'#include "{harness}"\n')
+        _run([compiler(), *link, *flags, *headers, "-Iobj", "-I.", "all.cc", runtime, "-lpthread", "-latomic", "-o",
+              "sim"], work)
     return work / "sim"
 
 
