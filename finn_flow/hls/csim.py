@@ -63,9 +63,11 @@ class HlsCase:
         self.frames = len(self.inputs[0])
 
     @classmethod
-    def random(cls, layer: Layer, name: str, seed: int = 7) -> HlsCase:
+    def random(cls, layer: Layer, name: str, seed: int = 7, constants: Constants | None = None) -> HlsCase:
+        """Random inputs and, unless they are given, random constants."""
         rng = np.random.default_rng(seed)
-        constants = layer.random_constants(rng)
+        if constants is None:
+            constants = layer.random_constants(rng)
         smallest = min(s.beats for s in layer.outputs())
         inputs = layer.random_inputs(rng, max(3, layer.sets * layer.repeat + 1, min(16, 40 // smallest)))
         return cls(layer, name, constants, inputs, layer.golden(inputs, constants))
@@ -92,7 +94,8 @@ def hex_beats(stream: Stream, frames: np.ndarray) -> str:
     return "".join(row[::-1].tobytes().hex() + "\n" for row in stream.pack(frames))
 
 
-def _testbench(cases: Sequence[HlsCase]) -> str:
+def testbench(cases: Sequence[HlsCase]) -> str:
+    """C++ of the testbench: a main program that runs all cases, or those whose names are its arguments."""
     text = ["#include <string>\n"]
     for c in cases:
         streams = [f'    hls::stream<ap_uint<{s.padded_width}>> {p}("{p}");' for p, s in ports(c.layer)]
@@ -122,7 +125,7 @@ def program(cases: Sequence[HlsCase]) -> str:
     width = max(max_width(c.layer, c.constants) for c in cases)
     # the testbench header is given to the compiler first, precompiled
     return preamble(stems, width) + "".join(instance(c.layer, c.name, c.constants) + "\n" for c in cases) + \
-        _testbench(cases)
+        testbench(cases)
 
 
 def _headers(flags: Sequence[str], search: Sequence[str]) -> list[str | Path]:

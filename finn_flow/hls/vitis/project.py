@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bhvit.errors import UserError
 
-from ..csim import HlsCase, _testbench, hex_beats
+from ..csim import HlsCase, hex_beats, testbench
 from ..generate import HLS, INCLUDE, SIM, kernel, max_width, ports, preamble, prototype, source
 from .tools import CLASSIC, PROJECT, UNIFIED
 
@@ -72,7 +72,7 @@ class Project:
     def testbench(self) -> str:
         width = max_width(self.case.layer, self.case.constants)
         head = preamble([], width) + '#include "testbench.hpp"\n\n' + prototype(self.case.layer, self.name) + ";\n\n"
-        return head + _testbench([self.case])
+        return head + testbench([self.case])
 
     def settings(self) -> str:
         """settings.tcl: the variables of run.tcl."""
