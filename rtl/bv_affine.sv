@@ -32,6 +32,7 @@ module bv_affine #(
 ) (
     input  logic                       clk,
     input  logic                       rst,
+    input  logic [63:0]                schedule = 64'd0,
     input  logic [LANES*IN_BITS-1:0]   in0_data,
     input  logic                       in0_valid,
     output logic                       in0_ready,
@@ -74,7 +75,7 @@ module bv_affine #(
   assign last_group = int'(group) == TG - 1;
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(fire && last_fold && last_group), .set);
+      .clk, .rst, .schedule, .frame_done(fire && last_fold && last_group), .set);
   bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(EPILOGUE_FILE)) u_rom (
       .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word));
 

@@ -35,6 +35,7 @@ module bv_binary_conv #(
 ) (
     input  logic                   clk,
     input  logic                   rst,
+    input  logic [63:0]            schedule = 64'd0,
     input  logic [SIMD-1:0]        in0_data,
     input  logic                   in0_valid,
     output logic                   in0_ready,
@@ -78,7 +79,7 @@ module bv_binary_conv #(
       .HEIGHT(HEIGHT), .WIDTH(WIDTH), .CHANNELS(IN_CHANNELS), .EXT(EXT), .ROW0(ROW0), .ROT(ROT), .BRANCHES(BRANCHES),
       .DILATIONS(DILATIONS), .SIMD(SIMD)
   ) u_window (.clk, .rst, .in0_data, .in0_valid, .in0_ready, .taps, .mask, .valid, .next, .last);
-  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .frame_done(next && last), .set);
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(next && last), .set);
 
   logic v1, v2, v3, out_valid;
   always_ff @(posedge clk) begin

@@ -36,6 +36,7 @@ module bv_binary_linear #(
 ) (
     input  logic                       clk,
     input  logic                       rst,
+    input  logic [63:0]                schedule = 64'd0,
     input  logic [TP*SIMD-1:0]         in0_data,
     input  logic                       in0_valid,
     output logic                       in0_ready,
@@ -71,7 +72,7 @@ module bv_binary_linear #(
   logic [EW-1:0] eaddr[END+1];
 
   bv_linear_front #(.GROUPS(TG), .KF(KF), .MF(MF), .WIDTH(TP * SIMD), .SETS(SETS), .REPEAT(REPEAT)) u_front (
-      .clk, .rst, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_en, .mem_addr,
+      .clk, .rst, .schedule, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_en, .mem_addr,
       .valid(v[0]), .first(first[0]), .last(last[0]), .eaddr(eaddr[0]), .x);
   bv_rom #(.WIDTH(PE * SIMD), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE)) u_weights (
       .clk, .en(mem_en), .addr(mem_addr), .data(w));

@@ -28,6 +28,7 @@ module bv_layer_norm #(
 ) (
     input  logic                     clk,
     input  logic                     rst,
+    input  logic [63:0]              schedule = 64'd0,
     input  logic [SIMD*IN_BITS-1:0]  in0_data,
     input  logic                     in0_valid,
     output logic                     in0_ready,
@@ -121,7 +122,7 @@ module bv_layer_norm #(
   assign last_fold6 = int'(fold6) == CF - 1;
   assign last_token6 = int'(token6) == TOKENS - 1;
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(ce && v_o[6] && last_fold6 && last_token6), .set);
+      .clk, .rst, .schedule, .frame_done(ce && v_o[6] && last_fold6 && last_token6), .set);
   bv_rom #(.WIDTH(SIMD * (M_BITS + O_BITS)), .DEPTH(SETS * CF), .FILE(SCALE_FILE)) u_scale (
       .clk, .en(ce), .addr(CW'(int'(set) * CF + int'(fold6))), .data(word7));
   always_ff @(posedge clk) begin

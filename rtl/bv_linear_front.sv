@@ -16,6 +16,7 @@ module bv_linear_front #(
 ) (
     input  logic             clk,
     input  logic             rst,
+    input  logic [63:0]      schedule = 64'd0,
     input  logic [WIDTH-1:0] in_data,
     input  logic             in_valid,
     output logic             in_ready,
@@ -66,7 +67,7 @@ module bv_linear_front #(
   assign last_m = int'(mf) == MF - 1;
   assign last_g = int'(group) == GROUPS - 1;
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(go && last_k && last_m && last_g), .set);
+      .clk, .rst, .schedule, .frame_done(go && last_k && last_m && last_g), .set);
   always_ff @(posedge clk) begin
     if (rst) begin
       kf <= '0;

@@ -13,6 +13,7 @@ module bv_lookup #(
 ) (
     input  logic                      clk,
     input  logic                      rst,
+    input  logic [63:0]               schedule = 64'd0,
     input  logic [LANES*IN_BITS-1:0]  in0_data,
     input  logic                      in0_valid,
     output logic                      in0_ready,
@@ -36,7 +37,7 @@ module bv_lookup #(
   assign in0_ready = ce;
   assign last_beat = beat == BW'(BEATS - 1);
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(ce && in0_valid && last_beat), .set);
+      .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_beat), .set);
   for (genvar i = 0; i < LANES; i++) begin : gen_lane
     logic [IN_BITS-1:0] index;  // x - min
     assign index = {~in0_data[(i+1)*IN_BITS-1], in0_data[i*IN_BITS+:IN_BITS-1]};

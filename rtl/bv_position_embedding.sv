@@ -18,6 +18,7 @@ module bv_position_embedding #(
 ) (
     input  logic                      clk,
     input  logic                      rst,
+    input  logic [63:0]               schedule = 64'd0,
     input  logic [LANES*IN_BITS-1:0]  in0_data,
     input  logic                      in0_valid,
     output logic                      in0_ready,
@@ -49,7 +50,7 @@ module bv_position_embedding #(
   assign in0_ready = ce;
   assign last_beat = beat == BW'(BEATS - 1);
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(ce && in0_valid && last_beat), .set);
+      .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_beat), .set);
   bv_rom #(.WIDTH(LANES * PE_BITS), .DEPTH(DEPTH), .FILE(PE_FILE)) u_rom (
       .clk, .en(ce), .addr(AW'(int'(set) * BEATS + int'(beat))), .data(pe1));
 

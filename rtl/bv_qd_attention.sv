@@ -28,6 +28,7 @@ module bv_qd_attention #(
 ) (
     input  logic             clk,
     input  logic             rst,
+    input  logic [63:0]      schedule = 64'd0,
     input  logic [SIMD-1:0]  in0_data,
     input  logic             in0_valid,
     output logic             in0_ready,
@@ -129,7 +130,7 @@ module bv_qd_attention #(
   bv_qd_count #(.GROUPS(TG)) u_count2 (.clk, .rst, .ce, .start(row_end), .run(run2), .first(f_s0), .last(l_s0));
   bv_qd_store #(.WIDTH(LP * PW), .DEPTH(TG + 4)) u_pc (
       .clk, .rst, .we(ce && v_a[4]), .wdata(pc4), .re(ce && run2), .rdata(pc_s1));
-  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set2 (.clk, .rst, .frame_done(ce && row_end && last_row), .set(set2));
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set2 (.clk, .rst, .schedule, .frame_done(ce && row_end && last_row), .set(set2));
   assign last_row = int'(row2) == WINDOWS * ROWS - 1;
   for (genvar l = 0; l < LP; l++) begin : gen_exp
     bv_rom #(.WIDTH(E_BITS), .DEPTH(TD), .FILE(TABLE_FILE)) u_table (
@@ -170,7 +171,7 @@ module bv_qd_attention #(
 
   bv_qd_thresholds #(.ROWS(WINDOWS * TOKENS), .HEADS(HEADS), .S_BITS(SB), .E_BITS(E_BITS), .T_BITS(T_BITS), .ES(ES),
                      .SETS(SETS), .REPEAT(REPEAT), .FILE(THRESH_FILE)) u_thresholds (
-      .clk, .rst, .ce, .start(sum_end), .sum(sum5), .start_last(start_t3), .thr(thr4), .neg(neg4));
+      .clk, .rst, .schedule, .ce, .start(sum_end), .sum(sum5), .start_last(start_t3), .thr(thr4), .neg(neg4));
   bv_qd_count #(.GROUPS(TG)) u_count3 (.clk, .rst, .ce, .start(start_t3), .run(run3), .first(f_t3), .last(l_t3));
   bv_qd_store #(.WIDTH(LP * E_BITS), .DEPTH(TG + 6)) u_e (
       .clk, .rst, .we(ce && v_b[3]), .wdata(e3), .re(ce && run3), .rdata(e4));

@@ -17,6 +17,7 @@ module bv_qd_thresholds #(
 ) (
     input  logic                    clk,
     input  logic                    rst,
+    input  logic [63:0]             schedule = 64'd0,
     input  logic                    ce,
     input  logic                    start,
     input  logic [S_BITS-1:0]       sum,
@@ -44,7 +45,7 @@ module bv_qd_thresholds #(
   assign last_row = int'(row) == ROWS - 1;
   assign start_last = v[3];
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(ce && start && last_head && last_row), .set);
+      .clk, .rst, .schedule, .frame_done(ce && start && last_head && last_row), .set);
   bv_rom #(.WIDTH(3 * T_BITS + 1), .DEPTH(D), .FILE(FILE)) u_rom (
       .clk, .en(ce), .addr(DW'(int'(set) * HEADS + int'(head))), .data(word));
 

@@ -26,6 +26,7 @@ module bv_shift #(
 ) (
     input  logic                     clk,
     input  logic                     rst,
+    input  logic [63:0]              schedule = 64'd0,
     input  logic [SIMD*U_BITS-1:0]   in0_data,
     input  logic                     in0_valid,
     output logic                     in0_ready,
@@ -117,7 +118,7 @@ module bv_shift #(
     return 3'(int'(b) >= 5 - n ? int'(b) - (5 - n) : int'(b) + n);
   endfunction
 
-  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .frame_done(ce && read_frame), .set);
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(ce && read_frame), .set);
 
   always_ff @(posedge clk) begin
     if (rst) begin

@@ -14,6 +14,7 @@ module bv_threshold #(
 ) (
     input  logic                    clk,
     input  logic                    rst,
+    input  logic [63:0]             schedule = 64'd0,
     input  logic [TP*SIMD*BITS-1:0] in0_data,
     input  logic                    in0_valid,
     output logic                    in0_ready,
@@ -44,7 +45,7 @@ module bv_threshold #(
   assign last_group = int'(group) == TG - 1;
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .frame_done(ce && in0_valid && last_fold && last_group), .set);
+      .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_fold && last_group), .set);
   bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(THRESHOLD_FILE)) u_rom (
       .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word));
 

@@ -1,26 +1,41 @@
 // SPDX-License-Identifier: MIT
 // Small cells shared by all kernels: constant memory, buffer memory, frame-set counter.
 
+// STYLE of a memory: "auto" (the tool chooses), "distributed", "block", "ultra" (UltraRAM, 4096 words of 72 bits).
+// UltraRAM has no initial contents, so a bv_rom of that style is for designs whose start-up loader fills it.
+
 // Constant memory (ROM): word `addr` appears on `data` after the next enabled clock edge (output register).
 module bv_rom #(
     parameter int WIDTH = 0,
     parameter int DEPTH = 0,
-    parameter FILE = ""
+    parameter FILE = "",
+    parameter STYLE = "auto"
 ) (
     input  logic                                       clk,
     input  logic                                       en,
     input  logic [(DEPTH > 1 ? $clog2(DEPTH) : 1)-1:0] addr,
     output logic [WIDTH-1:0]                           data
 );
-  logic [WIDTH-1:0] mem[DEPTH];
+`ifdef __slang__  // Yosys calls look-up tables "logic" where nothing is written; its "distributed" means LUT RAM
+  localparam ROM_STYLE = STYLE == "distributed" ? "logic" : STYLE;
+`else
+  localparam ROM_STYLE = STYLE;
+`endif
+  (* rom_style = ROM_STYLE *) logic [WIDTH-1:0] mem[DEPTH];
   initial $readmemh(FILE, mem);
   always_ff @(posedge clk) if (en) data <= mem[addr];
+`ifdef SYNTHESIS
+  if (STYLE == "ultra") $error("bv_rom: UltraRAM has no initial contents");
+`endif
 endmodule
 
-// Buffer memory: one write port, one read port with output register. Reading the word being written gives the old one.
+// Buffer memory: one write port, one read port with output register. Reading the word being written gives the old one;
+// in UltraRAM it gives neither (in simulation: the inverted word), so no kernel may rely on it there.
+// UltraRAM: words of up to 36 bits share a 72-bit row, in columns of whole 9-bit bytes with write enables of their own.
 module bv_ram #(
     parameter int WIDTH = 0,
-    parameter int DEPTH = 0
+    parameter int DEPTH = 0,
+    parameter STYLE = "auto"
 ) (
     input  logic                                       clk,
     input  logic                                       we,
@@ -30,35 +45,76 @@ module bv_ram #(
     input  logic [(DEPTH > 1 ? $clog2(DEPTH) : 1)-1:0] raddr,
     output logic [WIDTH-1:0]                           rdata
 );
-  logic [WIDTH-1:0] mem[DEPTH];
-  always_ff @(posedge clk) begin
-    if (we) mem[waddr] <= wdata;
-    if (re) rdata <= mem[raddr];
+  if (STYLE != "ultra") begin : gen_word
+    (* ram_style = STYLE *) logic [WIDTH-1:0] mem[DEPTH];
+    always_ff @(posedge clk) begin
+      if (we) mem[waddr] <= wdata;
+      if (re) rdata <= mem[raddr];
+    end
+  end else begin : gen_ultra
+    localparam int PACK = WIDTH <= 9 ? 8 : WIDTH <= 18 ? 4 : WIDTH <= 36 ? 2 : 1;  // words in a row
+    localparam int COLUMN = PACK > 1 ? 72 / PACK : WIDTH;
+    localparam int ROWS = (DEPTH + PACK - 1) / PACK;
+    localparam int AW = DEPTH > 1 ? $clog2(DEPTH) : 1;
+    localparam int RW = ROWS > 1 ? $clog2(ROWS) : 1;
+    (* ram_style = STYLE *) logic [PACK*COLUMN-1:0] mem[ROWS];
+    logic [PACK*COLUMN-1:0] row;
+    logic [AW-1:0] at;
+    always_ff @(posedge clk) begin
+      for (int i = 0; i < PACK; i++)
+        if (we && int'(waddr) % PACK == i) mem[RW'(int'(waddr) / PACK)][i*COLUMN+:COLUMN] <= COLUMN'(wdata);
+      if (re) begin
+        row <= mem[RW'(int'(raddr) / PACK)];
+        at <= raddr;
+      end
+    end
+`ifdef SYNTHESIS
+    assign rdata = WIDTH'(row >> (int'(at) % PACK * COLUMN));
+`else
+    logic clash;
+    always_ff @(posedge clk) if (re) clash <= we && waddr == raddr;
+    assign rdata = WIDTH'(row >> (int'(at) % PACK * COLUMN)) ^ {WIDTH{clash}};
+`endif
   end
 endmodule
 
-// Index of the constant set of the current frame: advances after every REPEAT frames, modulo SETS.
+// Index of the constant set of the current frame. REPEAT >= 1: advances after every REPEAT frames, modulo SETS.
+// REPEAT = 0, an engine that several blocks share: frames pass in the order in which bv_loop let them in, and bits
+// 4n..4n+3 of `schedule` hold the set of the n-th of them, modulo 16. An entry is written before the frame's first beat.
 module bv_set_counter #(
     parameter int SETS   = 1,
     parameter int REPEAT = 1
 ) (
     input  logic                                     clk,
     input  logic                                     rst,
+    input  logic [63:0]                              schedule = 64'd0,
     input  logic                                     frame_done,
     output logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set
 );
-  localparam int RW = REPEAT > 1 ? $clog2(REPEAT) : 1;
   localparam int SW = SETS > 1 ? $clog2(SETS) : 1;
-  logic [RW-1:0] r;
-  always_ff @(posedge clk) begin
-    if (rst) begin
-      r   <= '0;
-      set <= '0;
-    end else if (frame_done) begin
-      if (int'(r) == REPEAT - 1) begin
-        r   <= '0;
-        set <= int'(set) == SETS - 1 ? '0 : SW'(set + 1'b1);
-      end else r <= RW'(r + 1'b1);
+  if (REPEAT == 0) begin : gen_scheduled
+    initial if (SETS > 16) $error("bv_set_counter: SETS=%0d, a schedule has 16", SETS);
+    logic [3:0] slot;
+    always_ff @(posedge clk) begin
+      if (rst) slot <= '0;
+      else if (frame_done) slot <= slot + 1'b1;
     end
+    assign set = SW'(schedule[4*slot+:4]);
+  end else begin : gen_counted
+    localparam int RW = REPEAT > 1 ? $clog2(REPEAT) : 1;
+    logic [RW-1:0] r;
+    always_ff @(posedge clk) begin
+      if (rst) begin
+        r   <= '0;
+        set <= '0;
+      end else if (frame_done) begin
+        if (int'(r) == REPEAT - 1) begin
+          r   <= '0;
+          set <= int'(set) == SETS - 1 ? '0 : SW'(set + 1'b1);
+        end else r <= RW'(r + 1'b1);
+      end
+    end
+    logic unused;
+    assign unused = &{1'b0, schedule};
   end
 endmodule

@@ -23,6 +23,7 @@ module bv_window_concat #(
 ) (
     input  logic                 clk,
     input  logic                 rst,
+    input  logic [63:0]          schedule = 64'd0,
     input  logic [SIMD*BITS-1:0] in0_data,
     input  logic                 in0_valid,
     output logic                 in0_ready,
@@ -143,7 +144,7 @@ module bv_window_concat #(
   assign last = last_cell && last_wc && last_wr;
   assign next_row = AW'(int'(rowstart) >= FRAME - ROW ? int'(rowstart) - (FRAME - ROW) : int'(rowstart) + ROW);
 
-  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .frame_done(ce && go && last), .set);
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(ce && go && last), .set);
 
   always_ff @(posedge clk) begin
     if (rst) begin

@@ -22,6 +22,7 @@ module bv_window_merge #(
 ) (
     input  logic                 clk,
     input  logic                 rst,
+    input  logic [63:0]          schedule = 64'd0,
     input  logic [SIMD*BITS-1:0] in0_data,
     input  logic                 in0_valid,
     output logic                 in0_ready,
@@ -148,7 +149,7 @@ module bv_window_merge #(
   assign last_y = int'(y) == HEIGHT - 1;
   assign last = last_x && int'(row) == HEIGHT - 1;
 
-  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .frame_done(ce && go && last), .set);
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(ce && go && last), .set);
 
   always_ff @(posedge clk) begin
     if (rst) begin
