@@ -35,8 +35,10 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
             p = f"{k}{i}_V"
             ports += [f"{d} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{d} wire {p}_TVALID",
                       f"{back} wire {p}_TREADY"]
-    params = [f".{k}({v})" for k, v in layer.rtl_parameters().items()]
+    # a plain number is 32 bits wide in Verilog
+    params = [f".{k}({v if abs(v) < 2**31 else f"{v.bit_length()}'d{v}"})" for k, v in layer.rtl_parameters().items()]
     params += [f'.{k}_FILE("{name}_{k.lower()}.mem")' for k in layer.memories(constants)]
+    params += [f'.{k}_STYLE("{style}")' for k, style in layer.style_map().items()]
     conns = [".clk(ap_clk)", ".rst(!ap_rst_n)"]
     body = []
     for i, st in enumerate(ins):

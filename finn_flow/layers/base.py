@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from bhvit.errors import UserError
 
 from ..streams import DType, Stream, pack_words
+from .storage import AUTO, Store
 
 
 class FoldingError(UserError):
@@ -96,6 +97,8 @@ class Layer(BaseModel):
 
     sets: int = 1
     repeat: int = 1
+    #: memory styles that are not "auto", e.g. "FRAME=ultra WEIGHT=block"; see :mod:`.storage`
+    styles: str = ""
 
     @classmethod
     def op_type(cls) -> str:
@@ -126,6 +129,10 @@ class Layer(BaseModel):
     def resources(self) -> Resources:
         return Resources()
 
+    def stores(self) -> tuple[Store, ...]:
+        """Every memory of the kernel, constants and buffers, with style "auto"."""
+        return ()
+
     def memories(self, constants: Constants) -> dict[str, Memory]:
         """Memory images by RTL parameter name (``<NAME>_FILE``)."""
         return {}
@@ -142,6 +149,33 @@ class Layer(BaseModel):
     # ---- derived -------------------------------------------------------------------------------------------------
     def model_post_init(self, _context: Any) -> None:
         self.check()
+        if self.styles:
+            self._check_styles()
+
+    def _check_styles(self) -> None:
+        known = {s.name: s for s in self.stores()}
+        for name, style in self.style_map().items():
+            legal = known[name].styles(ultra_constants=True) if name in known else ()
+            if style not in legal:
+                raise FoldingError(f"Memory style {name}={style} is not possible.", where=f"layer {self.stem}",
+                                   do=f"choose one of {', '.join(legal)}" if legal
+                                   else f"its memories: {', '.join(known) or 'none'}")
+
+    def style_map(self) -> dict[str, str]:
+        """Style by name of the memory, without those left to the tool."""
+        return dict(item.split("=", 1) if "=" in item else (item, "") for item in self.styles.split())
+
+    def styled_stores(self) -> tuple[Store, ...]:
+        """:meth:`stores` with the styles of this instance."""
+        chosen = self.style_map()
+        return tuple(s.with_style(chosen.get(s.name, AUTO)) for s in self.stores())
+
+    def total(self, lut: float, dsp: int = 0) -> Resources:
+        """Resources of the layer: its logic, and its memories as they are declared."""
+        stores = self.styled_stores()
+        costs = [s.cost for s in stores]
+        return Resources(lut=lut + sum(c.lut for c in costs), bram18=sum(c.bram18 for c in costs),
+                         uram=sum(c.uram for c in costs), dsp=dsp, bits=sum(s.bits for s in stores))
 
     def check(self) -> None:
         """Raise FoldingError when a folding does not divide its extent; layers extend this."""

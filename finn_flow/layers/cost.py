@@ -11,6 +11,11 @@ def block_rams(width: int, depth: int) -> int:
     return min(-(-width // w) * -(-depth // d) for d, w in RAMB18)
 
 
+def deepest(width: int, depth: int) -> int:
+    """Words of one block RAM in the aspect ratio that :func:`block_rams` takes."""
+    return min(RAMB18, key=lambda r: -(-width // r[1]) * -(-depth // r[0]))[0]
+
+
 def rom(width: int, depth: int) -> tuple[float, int]:
     """LUTs and 18-kbit block RAMs of a constant memory: look-up tables up to 128 words, block RAM beyond."""
     if depth <= 128:

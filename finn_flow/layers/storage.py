@@ -1,0 +1,119 @@
+"""The memories of a kernel: declared once as :class:`Store`, from which estimate, RTL style parameters and report derive.
+
+A store is one ``bv_ram`` (buffer) or ``bv_rom`` (constants) of the kernel, or several equal ones. Its style says what it
+is made of: "distributed" (look-up tables), "block" (block RAM), "ultra" (UltraRAM), or "auto": the tool chooses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .cost import block_rams, deepest
+
+AUTO, DISTRIBUTED, BLOCK, ULTRA = STYLES = ("auto", "distributed", "block", "ultra")
+#: UltraRAM: depth, width
+URAM = (4096, 72)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a memory is made of."""
+
+    lut: float = 0.0
+    bram18: int = 0
+    uram: int = 0
+
+
+@dataclass(frozen=True)
+class Store:
+    """``copies`` equal memories of ``depth`` words of ``width`` bits.
+
+    Attributes:
+        name: the kernel's parameter ``<NAME>_STYLE``, and for constants ``<NAME>_FILE``. const: constants (``bv_rom``).
+        fixed: the kernel has no such parameter, the style is always "auto".
+    """
+
+    name: str
+    width: int
+    depth: int
+    const: bool = False
+    copies: int = 1
+    fixed: bool = False
+    style: str = AUTO
+
+    @property
+    def bits(self) -> int:
+        return self.width * self.depth * self.copies
+
+    @property
+    def kind(self) -> str:
+        return "const" if self.const else "buffer"
+
+    def styles(self, ultra_constants: bool = False) -> tuple[str, ...]:
+        """Styles that this store can have: UltraRAM has no initial contents, and shallow memories stay as they are."""
+        if self.fixed:
+            return (AUTO,)
+        return (DISTRIBUTED, BLOCK) if self.const and not ultra_constants else (DISTRIBUTED, BLOCK, ULTRA)
+
+    @property
+    def chosen(self) -> str:
+        """The style, that which the tool chooses for "auto"."""
+        if self.style != AUTO:
+            return self.style
+        return BLOCK if _automatic_block(self) else DISTRIBUTED
+
+    @property
+    def cost(self) -> Cost:
+        """Resources, as the device maps the memory (evidence level: estimate, fitted to Yosys)."""
+        style, n = self.chosen, self.copies
+        if style == ULTRA:
+            return Cost(n * ultra_luts(self.width, self.depth), 0, n * ultra_rams(self.width, self.depth))
+        if style == BLOCK:
+            return Cost(n * block_luts(self.width, self.depth), n * block_rams(self.width, self.depth))
+        return Cost(n * (rom_luts if self.const else ram_luts)(self.width, self.depth))
+
+    def with_style(self, style: str) -> Store:
+        return replace(self, style=style)
+
+
+def pack(width: int) -> int:
+    """Words that share a row of UltraRAM (as in bv_ram)."""
+    return 8 if width <= 9 else 4 if width <= 18 else 2 if width <= 36 else 1
+
+
+def ultra_rams(width: int, depth: int) -> int:
+    """UltraRAMs of a buffer: 4096 rows of 72 bits each."""
+    return -(-width // URAM[1]) * -(-depth // pack(width) // URAM[0])
+
+
+def ultra_luts(width: int, depth: int) -> float:
+    """Look-up tables around a buffer in UltraRAM: the word's place in its row, and several blocks in depth."""
+    words = pack(width)
+    blocks = -(-depth // words // URAM[0])
+    return (0 if words == 1 else width * words / 4 + 2 * words) + (0 if blocks == 1 else min(width, 72) * words * blocks / 3)
+
+
+def block_luts(width: int, depth: int) -> float:
+    """Look-up tables that join block RAMs in depth."""
+    blocks = -(-depth // deepest(width, depth))
+    return 0.0 if blocks == 1 else width * blocks / 3 + 2 * blocks
+
+
+def ram_luts(width: int, depth: int) -> float:
+    """Look-up tables as memory: RAM32M16 holds 14 bits in 8 of them, RAM64M8 7 bits; then multiplexers."""
+    if depth <= 32:
+        return -(-width // 14) * 8
+    blocks = -(-depth // 64)
+    return -(-width // 7) * 8 * blocks + (0 if blocks == 1 else width * -(-(blocks - 1) // 3) + blocks)
+
+
+def rom_luts(width: int, depth: int) -> float:
+    """Constants as logic: a LUT6 holds 64 words of one bit; few words share their inputs with others."""
+    return width * (0.5 if depth <= 8 else max(1.0, depth / 64))
+
+
+def _automatic_block(store: Store) -> bool:
+    """Whether Yosys takes block RAM for "auto"; Vivado's thresholds are similar."""
+    if store.const:
+        return store.depth > 128
+    return ram_luts(store.width, store.depth) > 76 * block_rams(store.width, store.depth)
