@@ -1,7 +1,7 @@
-"""The memories of a kernel: declared once as :class:`Store`, from which estimate, RTL style parameters and report derive.
+"""The memories of a kernel: declared once as :class:`Store`; estimate, RTL style parameters and report derive from it.
 
-A store is one ``bv_ram`` (buffer) or ``bv_rom`` (constants) of the kernel, or several equal ones. Its style says what it
-is made of: "distributed" (look-up tables), "block" (block RAM), "ultra" (UltraRAM), or "auto": the tool chooses.
+A store is one ``bv_ram`` (buffer) or ``bv_rom`` (constants) of the kernel, or several equal ones. Its style says what
+it is made of: "distributed" (look-up tables), "block" (block RAM), "ultra" (UltraRAM), or "auto": the tool chooses.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def ultra_luts(width: int, depth: int) -> float:
     """Look-up tables around a buffer in UltraRAM: the word's place in its row, and several blocks in depth."""
     words = pack(width)
     blocks = -(-depth // words // URAM[0])
-    return (0 if words == 1 else width * words / 4 + 2 * words) + (0 if blocks == 1 else min(width, 72) * words * blocks / 3)
+    select = 0 if words == 1 else width * words / 4 + 2 * words
+    return select + (0 if blocks == 1 else min(width, 72) * words * blocks / 3)
 
 
 def block_luts(width: int, depth: int) -> float:
@@ -113,7 +114,6 @@ def rom_luts(width: int, depth: int) -> float:
 
 
 def _automatic_block(store: Store) -> bool:
-    """Whether Yosys takes block RAM for "auto"; Vivado's thresholds are similar."""
-    if store.const:
-        return store.depth > 128
-    return ram_luts(store.width, store.depth) > 76 * block_rams(store.width, store.depth)
+    """Whether Yosys takes block RAM for "auto": its prices are 129 a block, 1 a look-up table, 2 one of LUT RAM."""
+    luts = rom_luts(store.width, store.depth) if store.const else 2 * ram_luts(store.width, store.depth)
+    return luts > 129 * block_rams(store.width, store.depth)
