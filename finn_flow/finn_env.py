@@ -55,6 +55,8 @@ def setup(build_dir: Path | None = None) -> Path:
     os.environ["FINN_BUILD_DIR"] = str(build_dir)
     os.environ["FINN_SETTINGS"] = str(build_dir / "settings.yaml")  # need not exist; else FINN writes to the home
     os.environ.setdefault("NUM_DEFAULT_WORKERS", "1")
+    # named in FINN's Tcl for Vitis HLS, which stops where it is not set
+    os.environ.setdefault("FINN_CUSTOM_HLS", str(Path(__file__).resolve().parents[1] / "hls" / "include"))
 
     from finn.util.settings import get_settings, initialize_dummy_settings
 

@@ -29,9 +29,12 @@ from .spread import spread
 
 #: UBSan's shift check stops in the ap_int headers themselves
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize=shift", "-fno-sanitize-recover=undefined")
+#: warnings about allocation: the kernels allocate nothing, and g++'s pass that looks for them takes a time that grows
+#: with the square of the number of words in a memory image (ten seconds for 4,000)
+NO_ALLOCATION = ("-Wno-free-nonheap-object", "-Wno-mismatched-dealloc", "-Wno-mismatched-new-delete")
 #: C++14 is the oldest standard that the vendor's compilers take; the other warnings come from inside ap_int
 FLAGS = ("-std=c++14", "-O0", "-g0", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-uninitialized",
-         "-Wno-maybe-uninitialized", "-DAP_INT_MAX_W=32768")
+         "-Wno-maybe-uninitialized", *NO_ALLOCATION, "-DAP_INT_MAX_W=32768")
 
 
 class HlsCompileError(UserError):
@@ -153,21 +156,19 @@ def _headers(flags: Sequence[str], search: Sequence[str]) -> list[str | Path]:
     return ["-include", header]
 
 
-def compile_program(text: str, vectors: dict[str, tuple[Stream, np.ndarray]], kernels: Iterable[type[Layer]],
-                    folder: Path, *, sanitize: bool = True, first: Sequence[Path] = ()) -> Path:
-    """Write a program and its vectors into ``folder`` and compile it.
+def compile_source(text: str, kernels: Iterable[type[Layer]], folder: Path, *, sanitize: bool = True,
+                   first: Sequence[Path] = ()) -> Path:
+    """Write a program to ``folder/csim.cpp`` and compile it to ``folder/csim``.
 
     Without optimization: compiling takes most of the time, running next to nothing.
 
     Args:
-        vectors: frames by the name of their file. kernels: the layers that the program uses.
-        first: include folders that come before the kernels' own (mutated kernels).
+        kernels: the layers that the program uses. first: include folders that come before the kernels' own (mutated
+            kernels).
     Raises:
         HlsCompileError: with the first error that the compiler printed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (stream, frames) in vectors.items():
-        (folder / f"{name}.hex").write_text(hex_beats(stream, frames))
     source = folder / "csim.cpp"
     source.write_text(text)
     outside = sorted({str(kernel(k).parent) for k in kernels} - {str(INCLUDE / "bhvit")})
@@ -182,8 +183,21 @@ def compile_program(text: str, vectors: dict[str, tuple[Stream, np.ndarray]], ke
     return folder / "csim"
 
 
+def compile_program(text: str, vectors: dict[str, tuple[Stream, np.ndarray]], kernels: Iterable[type[Layer]],
+                    folder: Path, **options) -> Path:
+    """Write a program and its vectors into ``folder`` and compile it; see :func:`compile_source` for the options.
+
+    Args:
+        vectors: frames by the name of their file. kernels: the layers that the program uses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (stream, frames) in vectors.items():
+        (folder / f"{name}.hex").write_text(hex_beats(stream, frames))
+    return compile_source(text, kernels, folder, **options)
+
+
 def compile_cases(cases: Sequence[HlsCase], folder: Path, **options) -> Path:
-    """Compile one program with all cases; see :func:`compile_program` for the options."""
+    """Compile one program with all cases; see :func:`compile_source` for the options."""
     vectors = {f"{c.name}_{port}": v for c in cases for port, v in c.vectors().items()}
     return compile_program(program(cases), vectors, {type(c.layer) for c in cases}, folder, **options)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, get_origin
 
 import finn.custom_op.fpgadataflow as hw_domain
+import finn.custom_op.fpgadataflow.hls as hls_domain
 import finn.custom_op.fpgadataflow.rtl as rtl_domain
 import numpy as np
 from finn.custom_op.fpgadataflow.hwcustomop import HWCustomOp
@@ -18,13 +20,14 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
 
-from ..layers.base import Constants, Layer
+from ..layers.base import Layer
 from ..layers.registry import layers
-from ..sim.verilate import build_simulator, run_simulator
 from ..streams import Stream
 from ..wrapper import memory_files, sources, wrapper
 from .execution import run_golden, to_int
+from .finn_hls import BvHls
 from .nodes import layer_from_node, layer_of, op_type
+from .rtlsim import prepare_rtlsim, rtlsim
 
 
 class BvOp(HWCustomOp):
@@ -126,16 +129,21 @@ class BvOp(HWCustomOp):
                      for k, t in zip(layer.constants(), node.input[n:], strict=True)}
         e_in, e_out = self.exponents()
         xs = [context[t] for t in node.input[:n]]
-        if self.get_nodeattr("exec_mode") == "rtlsim":
+        simulate = self._simulation(self.get_nodeattr("exec_mode"))
+        if simulate is None:
+            outs = run_golden(node, layer, constants, xs, e_in, e_out)
+        else:
             ints = [to_int(x, st, e, f"{node.name} input {i}")
                     for i, (x, st, e) in enumerate(zip(xs, layer.inputs(), e_in))]
-            outs = [y * 2.0**e for y, e in zip(self._rtlsim(layer, constants, ints), e_out)]
-        else:
-            outs = run_golden(node, layer, constants, xs, e_in, e_out)
+            outs = [y * 2.0**e for y, e in zip(simulate(layer, ints), e_out)]
         for t, y in zip(node.output, outs):
             context[t] = np.asarray(y, dtype=np.float32)
 
-    def _rtlsim(self, layer: Layer, constants: Constants, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    def _simulation(self, mode: str) -> Callable[[Layer, list[np.ndarray]], list[np.ndarray]] | None:
+        """What runs integer frames in an exec_mode; None: the golden model."""
+        return self._rtlsim if mode == "rtlsim" else None
+
+    def _rtlsim(self, layer: Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
         raise UserError("This node has no implementation to simulate.", self.onnx_node.name,
                         f"{self.onnx_node.op_type} is a layer without a choice of RTL or HLS",
                         "run SpecializeLayers, PrepareIP and PrepareRTLSim before exec_mode rtlsim")
@@ -169,23 +177,10 @@ class BvRtl(RTLBackend):
 
     def prepare_rtlsim(self, behav: bool = False) -> None:
         """Compile the generated code with Verilator; FINN's PrepareRTLSim calls this."""
-        from finn.util.basic import make_build_dir
+        prepare_rtlsim(self, [Path(f) for f in self.get_rtl_file_list(abspath=True)])
 
-        layer, files = self.layer(), self.get_rtl_file_list(abspath=True)
-        exe = build_simulator(self.get_nodeattr("gen_top_module"), [Path(f) for f in files], len(layer.inputs()),
-                              len(layer.outputs()), Path(make_build_dir("rtlsim_" + self.onnx_node.name + "_")))
-        self.set_nodeattr("rtlsim_so", str(exe))
-
-    def _rtlsim(self, layer: Layer, constants: Constants, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        exe = self.get_nodeattr("rtlsim_so")
-        if not exe:
-            raise RuntimeError(f"{self.onnx_node.name}: run PrepareIP and PrepareRTLSim before exec_mode rtlsim")
-        result = run_simulator(Path(exe), list(zip(layer.inputs(), inputs)), layer.outputs(), inputs[0].shape[0],
-                               cwd=Path(self.get_nodeattr("code_gen_dir_ipgen")), patience=20 * layer.cycles() + 5000)
-        self.set_nodeattr("cycles_rtlsim", int(result.cycles))
-        if result.status:
-            raise RuntimeError(f"{self.onnx_node.name}: simulation ended with status {result.status}\n{result.log}")
-        return result.outputs
+    def _rtlsim(self, layer: Layer, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        return rtlsim(self, layer, inputs, Path(self.get_nodeattr("code_gen_dir_ipgen")))
 
 
 def _register(declaration: type[Layer]) -> None:
@@ -193,10 +188,11 @@ def _register(declaration: type[Layer]) -> None:
     doc = f"FINN op of layer `{declaration.stem}`; see layers/{declaration.stem}.py."
 
     base = type(name, (BvOp,), {"declaration": declaration, "__doc__": doc, "__module__": __name__})
-    rtl = type(name + "_rtl", (BvRtl, base), {"__doc__": doc + " RTL variant.", "__module__": __name__,
-                                              "execute_node": BvOp.execute_node})
     globals()[name] = hw_domain.register_custom_op(base)
-    globals()[name + "_rtl"] = rtl_domain.register_custom_op(rtl)
+    for style, half, domain in (("rtl", BvRtl, rtl_domain), ("hls", BvHls, hls_domain)):
+        variant = type(f"{name}_{style}", (half, base), {
+            "__doc__": f"{doc} {style.upper()} variant.", "__module__": __name__, "execute_node": BvOp.execute_node})
+        globals()[variant.__name__] = domain.register_custom_op(variant)
 
 
 for _declaration in layers().values():

@@ -19,6 +19,7 @@ from ..streams import DType
 
 HW = "finn.custom_op.fpgadataflow"
 RTL = HW + ".rtl"
+HLS = HW + ".hls"
 PREFIX = "Bv"
 
 
@@ -32,14 +33,29 @@ def _by_op() -> dict[str, type[Layer]]:
     return {op_type(c): c for c in layers().values()}
 
 
+def _general(node: NodeProto) -> str:
+    """Op type without the choice of an implementation."""
+    return node.op_type.removesuffix("_rtl").removesuffix("_hls")
+
+
 def is_layer(node: NodeProto) -> bool:
     """Whether the node is one of this project's hardware layers (specialized or not)."""
-    return node.op_type.removesuffix("_rtl") in _by_op() and node.domain in (HW, RTL)
+    return _general(node) in _by_op() and node.domain in (HW, RTL, HLS)
 
 
 def layer_class(node: NodeProto) -> type[Layer]:
     """Declaration of a node's layer; KeyError for other nodes."""
-    return _by_op()[node.op_type.removesuffix("_rtl")]
+    return _by_op()[_general(node)]
+
+
+def implementation(node: NodeProto) -> str | None:
+    """"rtl" or "hls", None before SpecializeLayers; of FINN's own layers too."""
+    return {RTL: "rtl", HLS: "hls"}.get(node.domain)
+
+
+def implement(node: NodeProto, style: str) -> None:
+    """Make a layer's node its "rtl" or "hls" form, whatever it was."""
+    node.op_type, node.domain = f"{_general(node)}_{style}", {"rtl": RTL, "hls": HLS}[style]
 
 
 def _attributes(node: NodeProto) -> dict[str, Any]:

@@ -74,16 +74,17 @@ def _step_results(project: Project, steps: Sequence[str], code: int | None, log:
             found[step] = SKIPPED
             continue
         state, reason = marks.get(step, ("", ""))
-        complaint = reports.verdict(log, project.name) if step in ("csim", "cosim") else None
+        part = re.split(r"^BHVIT_STEP", log.split(f"BHVIT_STEP {step} BEGIN")[-1], flags=re.M)[0]
+        complaint = reports.verdict(part, project.name) if step in ("csim", "cosim") else None
+        errors = [x for x in part.splitlines() if x.startswith("ERROR")]
         if marks.get("setup", (PASS,))[0] == FAIL:
             found[step] = f"the project could not be set up: {marks['setup'][1]}"
         elif state == FAIL:
-            found[step] = complaint or reason or "the tool reported an error"
+            found[step] = complaint or (errors[0] if errors else reason or "the tool reported an error")
         elif state != PASS and code is None:
             found[step] = f"not finished after {minutes:g} minutes"
         elif state != PASS and (code or marks):
-            errors = [x for x in log.splitlines() if x.startswith("ERROR")]
-            found[step] = complaint or (errors[-1] if errors else f"the tool ended with exit code {code}")
+            found[step] = complaint or (errors[0] if errors else f"the tool ended with exit code {code}")
         else:
             found[step] = complaint or PASS
     return found
