@@ -8,6 +8,7 @@
 // Requests on standard input, little endian: one byte, a 32-bit number n, and for 'I' n bytes.
 //   'I' n   n bytes for the input          'O' n   the receiver takes n bytes more; without, the output is not ready
 //   'P' 0   how far is it?                 'R' 0   reset, everything in flight is lost
+//   'D' 0   forget what the accelerator has not taken and what the receiver wanted, as a reset of the DMA alone does
 // Every answer is the struct Status below and `data_bytes` bytes of output. While something is to be done the clock runs
 // between the requests; when nothing has moved for PATIENCE cycles, it runs a little with each request.
 #include <poll.h>
@@ -161,6 +162,10 @@ bool serve() {  // one request; false at the end of standard input
     deliver();
   } else if (op == 'R') {
     reset();
+  } else if (op == 'D') {
+    in.data.clear(); in.at = 0; in.offered = false;
+    out.data.clear(); partial.clear(); room = 0;
+    status.taken = status.given = 0;
   } else if (op != 'P') {
     return false;
   }
