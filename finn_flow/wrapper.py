@@ -35,8 +35,7 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
             p = f"{k}{i}_V"
             ports += [f"{d} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{d} wire {p}_TVALID",
                       f"{back} wire {p}_TREADY"]
-    # a plain number is 32 bits wide in Verilog
-    params = [f".{k}({v if abs(v) < 2**31 else f"{v.bit_length()}'d{v}"})" for k, v in layer.rtl_parameters().items()]
+    params = [f".{k}({_number(v)})" for k, v in layer.rtl_parameters().items()]
     params += [f'.{k}_FILE("{name}_{k.lower()}.mem")' for k in layer.memories(constants)]
     params += [f'.{k}_STYLE("{style}")' for k, style in layer.style_map().items()]
     conns = [".clk(ap_clk)", ".rst(!ap_rst_n)"]
@@ -54,3 +53,8 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
             f"module {name} (\n    {nl.join(ports)}\n);\n" + "\n".join(body) + "\n"
             f"  bv_{layer.stem} #(\n    {nl.join(params)}\n  ) core (\n    {nl.join(conns)}\n  );\n"
             "endmodule\n`default_nettype wire\n")
+
+
+def _number(value: int) -> str:
+    """A Verilog number; a plain one has 32 bits."""
+    return str(value) if abs(value) < 2**31 else f"{value.bit_length()}'d{value}"

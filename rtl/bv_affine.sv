@@ -24,6 +24,8 @@ module bv_affine #(
     parameter int RES2       = 0,
     parameter int RES2_BITS  = 8,
     parameter int K2         = 0,
+    parameter int RS_MAX     = 0,
+    parameter int KS_MAX     = 0,
     parameter int SETS       = 1,
     parameter int REPEAT     = 1,
     parameter EPILOGUE_FILE  = "",
@@ -49,6 +51,8 @@ module bv_affine #(
   localparam int CF = CHANNELS / SIMD;
   localparam int TG = TOKENS / TP;
   localparam int WORD = SIMD * (M_BITS + O_BITS + (ACT != 0 ? 2 * SLOPE_BITS + O2_BITS : 0));
+  localparam int RSB = $clog2(RS_MAX + 1);              // scales of the residuals, above the parameters in the word
+  localparam int KSB = $clog2(KS_MAX + 1);
   localparam int AW = SETS * CF > 1 ? $clog2(SETS * CF) : 1;
   localparam int TW = TG > 1 ? $clog2(TG) : 1;
   localparam int FW = CF > 1 ? $clog2(CF) : 1;
@@ -60,7 +64,7 @@ module bv_affine #(
   logic [FW-1:0] fold;
   logic [TW-1:0] group;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
-  logic [WORD-1:0] word;
+  logic [WORD+RSB+KSB-1:0] word;
   logic [LANES*IN_BITS-1:0] x1;
   logic [LANES*IN1_BITS-1:0] a1;
   logic [LANES*RES2_BITS-1:0] b1;
@@ -76,7 +80,7 @@ module bv_affine #(
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(fire && last_fold && last_group), .set);
-  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(EPILOGUE_FILE)) u_rom (
+  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(SETS * CF), .FILE(EPILOGUE_FILE)) u_rom (
       .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word));
 
   always_ff @(posedge clk) begin
@@ -100,15 +104,21 @@ module bv_affine #(
 
   logic [LANES*RES1_BITS-1:0] res1;
   logic [LANES*RES2_BITS-1:0] res2;
+  logic [LANES*(RES1_BITS+RS_MAX)-1:0] scaled1;
+  logic [LANES*(RES2_BITS+KS_MAX)-1:0] scaled2;
   assign res1 = (LANES * RES1_BITS)'(a1);
   assign res2 = RES1 != 0 ? b1 : (LANES * RES2_BITS)'(a1);
+  bv_rescale #(.LANES(LANES), .BITS(RES1_BITS), .MAX(RS_MAX)) u_scale1 (
+      .x(res1), .scale((RSB > 0 ? RSB : 1)'(word >> WORD)), .y(scaled1));
+  bv_rescale #(.LANES(LANES), .BITS(RES2_BITS), .MAX(KS_MAX)) u_scale2 (
+      .x(res2), .scale((KSB > 0 ? KSB : 1)'(word >> (WORD + RSB))), .y(scaled2));
 
   bv_epilogue #(
       .PE(SIMD), .TP(TP), .ACC_BITS(IN_BITS), .ACT(ACT), .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1(SH1), .Z_BITS(Z_BITS),
-      .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS), .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS),
-      .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS), .K2(K2)
+      .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS), .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS + RS_MAX),
+      .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS + KS_MAX), .K2(K2)
   ) u_epilogue (
-      .clk, .rst, .ce, .in_valid(v1), .acc(x1), .params(word), .res1, .res2, .out_valid(out0_valid),
+      .clk, .rst, .ce, .in_valid(v1), .acc(x1), .params(word[WORD-1:0]), .res1(scaled1), .res2(scaled2), .out_valid(out0_valid),
       .out_data(out0_data));
 
   if (RESIDUALS < 2) begin : gen_unused

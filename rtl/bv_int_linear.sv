@@ -32,6 +32,8 @@ module bv_int_linear #(
     parameter int RES2         = 0,
     parameter int RES2_BITS    = 8,
     parameter int K2           = 0,
+    parameter int RS_MAX       = 0,
+    parameter int KS_MAX       = 0,
     parameter int SETS         = 1,
     parameter int REPEAT       = 1,
     parameter WEIGHT_FILE      = "",
@@ -136,7 +138,7 @@ module bv_int_linear #(
       .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .WORDS(SETS * MF), .EPILOGUE_FILE(EPILOGUE_FILE), .ACT(ACT),
       .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1(SH1), .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS),
       .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS), .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS),
-      .K2(K2)
+      .K2(K2), .RS_MAX(RS_MAX), .KS_MAX(KS_MAX)
   ) u_back (
       .clk, .rst, .ce, .acc_last(v[END] && last[END]), .eaddr(eaddr[END]), .acc, .in1_data, .in1_valid, .in1_ready,
       .in2_data, .in2_valid, .in2_ready, .out0_data, .out0_valid, .out0_ready);

@@ -15,6 +15,7 @@ module bv_layer_norm #(
     parameter int S1       = 0,
     parameter int N_BITS   = 0,
     parameter int EPS_INT  = 0,
+    parameter logic [511:0] EPS_SETS = '0,               // 32 bits a set; 0: EPS_INT for all
     parameter int M_BITS   = 0,
     parameter int O_BITS   = 0,
     parameter int SH       = 0,
@@ -64,8 +65,11 @@ module bv_layer_norm #(
   assign last_in = int'(fold_in) == CF - 1;
   bv_ram #(.WIDTH(SIMD * IN_BITS), .DEPTH(4 * CF)) u_tokens (
       .clk, .we(take), .waddr, .wdata(in0_data), .re(ce), .raddr, .rdata(x1));
-  bv_layer_norm_sums #(.CHANNELS(CHANNELS), .SIMD(SIMD), .IN_BITS(IN_BITS), .EPS_INT(EPS_INT), .V_BITS(V_BITS)) u_sums (
-      .clk, .rst, .in_data(in0_data), .in_valid(take), .in_first(fold_in == '0), .in_last(last_in),
+  bv_layer_norm_sums #(
+      .CHANNELS(CHANNELS), .SIMD(SIMD), .IN_BITS(IN_BITS), .EPS_INT(EPS_INT), .EPS_SETS(EPS_SETS), .V_BITS(V_BITS),
+      .TOKENS(TOKENS), .SETS(SETS), .REPEAT(REPEAT)
+  ) u_sums (
+      .clk, .rst, .schedule, .in_data(in0_data), .in_valid(take), .in_first(fold_in == '0), .in_last(last_in),
       .s(s_new), .v(v_new), .out_valid(sum_valid));
   bv_ram #(.WIDTH(SB + V_BITS), .DEPTH(4)) u_sum_store (
       .clk, .we(sum_valid), .waddr(slot_sum), .wdata({s_new, v_new}),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Sums of every token for bv_layer_norm: s = sum x, v = CHANNELS * sum x^2 - s^2 + EPS_INT.
+// Sums of every token for bv_layer_norm: s = sum x, v = CHANNELS * sum x^2 - s^2 + eps.
 // One beat of SIMD signed elements per cycle, CHANNELS/SIMD beats a token, never stalls; out_valid 7 cycles after a
 // token's last beat. V_BITS holds the largest v: the two terms of the difference may wrap, v does not.
 module bv_layer_norm_sums #(
@@ -7,11 +7,16 @@ module bv_layer_norm_sums #(
     parameter int SIMD     = 1,
     parameter int IN_BITS  = 0,
     parameter int EPS_INT  = 0,
+    parameter logic [511:0] EPS_SETS = '0,               // 32 bits a set; 0: EPS_INT for all
     parameter int V_BITS   = 0,
+    parameter int TOKENS   = 1,
+    parameter int SETS     = 1,
+    parameter int REPEAT   = 1,
     localparam int SB      = IN_BITS + $clog2(CHANNELS)
 ) (
     input  logic                    clk,
     input  logic                    rst,
+    input  logic [63:0]             schedule = 64'd0,
     input  logic [SIMD*IN_BITS-1:0] in_data,
     input  logic                    in_valid,
     input  logic                    in_first,
@@ -85,7 +90,28 @@ module bv_layer_norm_sums #(
     cq5 <= V_BITS'(CHANNELS) * V_BITS'(q4);
     s5 <= s4;
     {ss6, cq6, s6} <= {ss5, cq5, s5};
-    v <= cq6 - ss6 + V_BITS'(EPS_INT);
+    v <= cq6 - ss6 + eps;
     s <= s6;
+  end
+
+  logic [V_BITS-1:0] eps;
+  if (EPS_SETS == '0) begin : gen_same_eps
+    assign eps = V_BITS'(EPS_INT);
+    logic unused;
+    assign unused = &{1'b0, schedule};
+  end else begin : gen_eps
+    localparam int TW = TOKENS > 1 ? $clog2(TOKENS) : 1;
+    logic [TW-1:0] token;
+    logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
+    logic token_done, last_token;
+    assign token_done = valid[6] && last[6];
+    assign last_token = int'(token) == TOKENS - 1;
+    bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
+        .clk, .rst, .schedule, .frame_done(token_done && last_token), .set);
+    always_ff @(posedge clk) begin
+      if (rst) token <= '0;
+      else if (token_done) token <= last_token ? '0 : TW'(token + 1'b1);
+    end
+    assign eps = V_BITS'(EPS_SETS[32*set+:32]);
   end
 endmodule

@@ -130,7 +130,8 @@ module bv_qd_attention #(
   bv_qd_count #(.GROUPS(TG)) u_count2 (.clk, .rst, .ce, .start(row_end), .run(run2), .first(f_s0), .last(l_s0));
   bv_qd_store #(.WIDTH(LP * PW), .DEPTH(TG + 4)) u_pc (
       .clk, .rst, .we(ce && v_a[4]), .wdata(pc4), .re(ce && run2), .rdata(pc_s1));
-  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set2 (.clk, .rst, .schedule, .frame_done(ce && row_end && last_row), .set(set2));
+  bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set2 (
+      .clk, .rst, .schedule, .frame_done(ce && row_end && last_row), .set(set2));
   assign last_row = int'(row2) == WINDOWS * ROWS - 1;
   for (genvar l = 0; l < LP; l++) begin : gen_exp
     bv_rom #(.WIDTH(E_BITS), .DEPTH(TD), .FILE(TABLE_FILE)) u_table (

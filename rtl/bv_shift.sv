@@ -18,6 +18,7 @@ module bv_shift #(
     parameter int O_BITS    = 0,
     parameter int OUT_BITS  = 0,
     parameter int KY        = 0,
+    parameter int KS_MAX    = 0,                         // largest further shift of Y, by set
     parameter int SH        = 0,
     parameter int SIMD      = 1,
     parameter int SETS      = 1,
@@ -46,9 +47,10 @@ module bv_shift #(
   localparam int YW = SIMD * Y_BITS;
   localparam int YROWS = 8;  // a row of Y is read between two and nine rows after it is written
   localparam int PB = U_BITS + COEF_BITS;
-  localparam int AB = (PB + 4 > (Y_BITS + KY > O_BITS ? Y_BITS + KY : O_BITS)
-                       ? PB + 4 : (Y_BITS + KY > O_BITS ? Y_BITS + KY : O_BITS)) + 2;
-  localparam int WORD = SIMD * (9 * COEF_BITS + O_BITS);
+  localparam int KSB = $clog2(KS_MAX + 1);
+  localparam int YB = Y_BITS + KY + KS_MAX;
+  localparam int AB = (PB + 4 > (YB > O_BITS ? YB : O_BITS) ? PB + 4 : (YB > O_BITS ? YB : O_BITS)) + 2;
+  localparam int WORD = SIMD * (9 * COEF_BITS + O_BITS) + KSB;  // the shift of Y uppermost
   localparam int FW = CF > 1 ? $clog2(CF) : 1;
   localparam int CW = $clog2(WIDTH + 4);
   localparam int XW = WIDTH > 1 ? $clog2(WIDTH) : 1;
@@ -193,6 +195,10 @@ module bv_shift #(
         .rdata(late1));
   end
 
+  logic [SIMD*(Y_BITS+KS_MAX)-1:0] y2s;
+  bv_rescale #(.LANES(SIMD), .BITS(Y_BITS), .MAX(KS_MAX)) u_scale (
+      .x(y2), .scale((KSB > 0 ? KSB : 1)'(word2 >> (WORD - KSB))), .y(y2s));
+
   // ---- stages 3 to 6: products, sums, saturation -----------------------------------------------------------------------
   logic [UW-1:0] centre3, centre4, centre5;
   logic [SIMD*OUT_BITS-1:0] sat5;
@@ -205,7 +211,7 @@ module bv_shift #(
       if (v2) begin
         for (int k = 0; k < 9; k++)
           prod3[k] <= PB'(signed'(tap2[k*UW+i*U_BITS+:U_BITS])) * PB'(signed'(word2[(i*9+k)*COEF_BITS+:COEF_BITS]));
-        plus3 <= (AB'(signed'(y2[i*Y_BITS+:Y_BITS])) <<< KY)
+        plus3 <= (AB'(signed'(y2s[i*(Y_BITS+KS_MAX)+:Y_BITS+KS_MAX])) <<< KY)
                  + AB'(signed'(word2[SIMD*9*COEF_BITS+i*O_BITS+:O_BITS]));
       end
       if (v3) begin

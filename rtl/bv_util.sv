@@ -118,3 +118,26 @@ module bv_set_counter #(
     assign unused = &{1'b0, schedule};
   end
 endmodule
+
+// Residuals of an engine whose blocks scale them differently: y = x << scale for each of LANES signed elements.
+module bv_rescale #(
+    parameter int LANES = 0,
+    parameter int BITS  = 0,
+    parameter int MAX   = 0,
+    localparam int SB = MAX > 0 ? $clog2(MAX + 1) : 1
+) (
+    input  logic [LANES*BITS-1:0]       x,
+    input  logic [SB-1:0]               scale,
+    output logic [LANES*(BITS+MAX)-1:0] y
+);
+  for (genvar i = 0; i < LANES; i++) begin : gen_lane
+    logic signed [BITS-1:0] xi;
+    assign xi = x[i*BITS+:BITS];
+    if (MAX > 0) assign y[i*(BITS+MAX)+:BITS+MAX] = (BITS + MAX)'(xi) <<< scale;
+    else assign y[i*BITS+:BITS] = xi;
+  end
+  if (MAX == 0) begin : gen_fixed
+    logic unused;
+    assign unused = &{1'b0, scale};
+  end
+endmodule

@@ -68,4 +68,5 @@ class Affine(EpilogueLayer):
             example(dims=[6, 10], SIMD=5, TP=2, act=1, res1=1, res1_bits=12, res2=1, res2_bits=8),
             example(dims=[3, 7], act=1, in_bits=12, res2=1, res2_bits=12, out_bits=12, sets=3, repeat=2),
             example(dims=[4, 4, 8], SIMD=8, TP=4, in_bits=16, m_bits=8, res1=1, out_bits=10, sets=2),
+            example(dims=[3, 4], SIMD=2, act=1, res1=1, rs_max=3, res2=1, ks_max=1, sets=3),
         ]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..streams import Stream, s
+from ..streams import Stream, s, u
 from .base import Const, Constants, FoldingError, Layer, Memory, Resources, floor_shift, saturate
 from .cost import rom
 
@@ -39,6 +39,8 @@ class EpilogueLayer(Layer):
     res2: int = 0
     res2_bits: int = 8
     k2: int = 0
+    rs_max: int = 0
+    ks_max: int = 0
 
     def check(self) -> None:
         super().check()
@@ -57,26 +59,40 @@ class EpilogueLayer(Layer):
         if self.act:
             c |= {"p": Const((channels,), s(self.slope_bits)), "n": Const((channels,), s(self.slope_bits)),
                   "o2": Const((channels,), s(self.o2_bits))}
+        # an engine that blocks share: residual 1 times 2**rs, residual 2 times 2**ks, one of each a set
+        if self.rs_max:
+            c["rs"] = Const((1,), u(self.rs_max.bit_length()))
+        if self.ks_max:
+            c["ks"] = Const((1,), u(self.ks_max.bit_length()))
         return c
 
     def epilogue(self, acc: np.ndarray, constants: Constants, residuals: list[np.ndarray]) -> np.ndarray:
         """Golden model. acc: int64 (F, ..., C); residuals: those present, in the order of the streams."""
         k = self.set_of_frame(acc.shape[0])
         c = {n: constants[n][k] for n in ("m", "o", *(("p", "n", "o2") if self.act else ()))}
+        res1, res2 = residuals[0] if self.res1 else None, residuals[-1] if self.res2 else None
+        if res1 is not None and self.rs_max:
+            res1 = res1 << constants["rs"][k].reshape(-1, *(1,) * (res1.ndim - 1))
+        if res2 is not None and self.ks_max:
+            res2 = res2 << constants["ks"][k].reshape(-1, *(1,) * (res2.ndim - 1))
         return epilogue(acc, c, act=self.act, sh1=self.sh1, z_bits=self.z_bits, sh2=self.sh2, out_bits=self.out_bits,
-                        rm=self.rm, k2=self.k2, res1=residuals[0] if self.res1 else None,
-                        res2=residuals[-1] if self.res2 else None)
+                        rm=self.rm, k2=self.k2, res1=res1, res2=res2)
 
     def epilogue_memory(self, constants: Constants, pe: int) -> Memory:
         """Image of the parameter memory: a word holds m, o (, p, n, o2) of ``pe`` channels; sets follow each other."""
         names = [("m", self.m_bits), ("o", self.o_bits)]
         if self.act:
             names += [("p", self.slope_bits), ("n", self.slope_bits), ("o2", self.o2_bits)]
-        return Memory(tuple((constants[n].reshape(-1, pe), s(b)) for n, b in names))
+        fields = [(constants[n].reshape(-1, pe), s(b)) for n, b in names]
+        words = len(fields[0][0]) // self.sets
+        fields += [(np.repeat(constants[n], words, axis=0), u(most.bit_length()))
+                   for n, most in (("rs", self.rs_max), ("ks", self.ks_max)) if most]
+        return Memory(tuple(fields))
 
     def epilogue_resources(self, lanes: int, pe: int, words: int) -> Resources:
         """Estimate for ``lanes`` requantizers and their parameter memory of ``words`` words of ``pe`` channels."""
         width = pe * (self.m_bits + self.o_bits + (2 * self.slope_bits + self.o2_bits if self.act else 0))
+        width += self.rs_max.bit_length() + self.ks_max.bit_length()
         lut, bram = rom(width, words)
         lut += lanes * ((75 if self.act else 25) + 12 * (self.res1 + self.res2))
         multipliers = 1 + self.act + (self.res1 and self.rm.bit_count() > 1)
@@ -97,6 +113,9 @@ class EpilogueLayer(Layer):
                 c[name] = saturate(np.rint(slope * rng.uniform(low, high, shape)), s(self.slope_bits))
             o2 = rng.normal(0, 2.0 ** (self.out_bits - 3 + self.sh2), shape)
             c["o2"] = saturate(np.rint(o2), s(self.o2_bits))
+        for name, most in (("rs", self.rs_max), ("ks", self.ks_max)):
+            if most:
+                c[name] = rng.integers(0, most + 1, (self.sets, 1))
         return {k: v.astype(np.int64) for k, v in c.items()}
 
     @classmethod

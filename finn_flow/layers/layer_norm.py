@@ -45,6 +45,7 @@ class LayerNorm(Layer):
     s1: int
     n_bits: int = 12
     eps_int: int
+    eps_sets: list[int] = []
     m_bits: int = 12
     o_bits: int = 24
     sh: int
@@ -57,6 +58,9 @@ class LayerNorm(Layer):
             raise ValueError(f"{self.stem}: SIMD={self.SIMD} is more than 64.")
         if self.eps_int < 1:
             raise ValueError(f"{self.stem}: eps_int={self.eps_int}; at least 1, since v must be positive.")
+        if self.eps_sets and (len(self.eps_sets) != self.sets or self.eps_int != max(self.eps_sets)
+                              or min(self.eps_sets) < 1):
+            raise ValueError(f"{self.stem}: eps_sets={self.eps_sets} needs one positive value a set, the largest as eps_int.")
         if not 1 <= self.k <= 28 or self.v_bits > 56 or self.product_bits > 62:
             raise ValueError(f"{self.stem}: k={self.k} (1 to 28), variance of {self.v_bits} bits (at most 56), product "
                              f"of {self.product_bits} bits (at most 62): use a smaller k or fewer input bits.")
@@ -72,8 +76,9 @@ class LayerNorm(Layer):
 
     @property
     def r_bits(self) -> int:
-        """Bits of the largest r, that of v = eps_int."""
-        return ((isqrt(4 ** (self.k + 1) // self.eps_int) + 1) // 2).bit_length()
+        """Bits of the largest r, that of v = the smallest eps."""
+        least = min(self.eps_sets, default=self.eps_int)
+        return ((isqrt(4 ** (self.k + 1) // least) + 1) // 2).bit_length()
 
     @property
     def product_bits(self) -> int:
@@ -98,7 +103,8 @@ class LayerNorm(Layer):
         sets = self.set_of_frame(x.shape[0])
         m, o = (constants[n][sets].reshape(-1, *(1,) * (x.ndim - 2), self.channels) for n in ("m", "o"))
         total = x.sum(-1, keepdims=True)
-        v = self.channels * (x * x).sum(-1, keepdims=True) - total * total + self.eps_int
+        eps = np.array(self.eps_sets or [self.eps_int] * self.sets)[sets].reshape(-1, *(1,) * (x.ndim - 1))
+        v = self.channels * (x * x).sum(-1, keepdims=True) - total * total + eps
         n = saturate(((self.channels * x - total) * inverse_sqrt(v, self.k)) >> self.s1, s(self.n_bits))
         return [saturate((m * n + o) >> self.sh, s(self.out_bits))]
 
@@ -122,7 +128,8 @@ class LayerNorm(Layer):
         return {"SCALE": Memory(((m, s(self.m_bits)), (o, s(self.o_bits))))}
 
     def rtl_parameters(self) -> dict[str, int]:
-        return {**super().rtl_parameters(), "TOKENS": self.tokens, "V_BITS": self.v_bits, "R_BITS": self.r_bits}
+        eps = sum(v << (32 * i) for i, v in enumerate(self.eps_sets))
+        return {**super().rtl_parameters(), "EPS_SETS": eps, "TOKENS": self.tokens, "V_BITS": self.v_bits, "R_BITS": self.r_bits}
 
     def random_constants(self, rng: np.random.Generator) -> Constants:
         shape = (self.sets, self.channels)
@@ -149,6 +156,8 @@ class LayerNorm(Layer):
             dict(token_dims=[7], channels=45, in_bits=6, k=16, s1=10, n_bits=9, eps_int=3, m_bits=10, o_bits=20, sh=6,
                  out_bits=7, SIMD=9, sets=3),
             dict(token_dims=[4], channels=5, in_bits=4, k=8, s1=2, eps_int=1, sh=4),
+            dict(token_dims=[3], channels=6, in_bits=8, k=14, s1=6, eps_int=900, eps_sets=[2, 900, 40], sh=9, SIMD=6,
+                 sets=3),
         ]
 
     @classmethod

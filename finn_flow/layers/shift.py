@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..streams import Stream, s
+from ..streams import Stream, s, u
 from .base import Const, Constants, Layer, Memory, Resources, floor_shift, saturate
 
 #: (dy, dx) of the taps in the order of ``coef``
@@ -37,6 +37,7 @@ class Shift(Layer):
     o_bits: int = 24
     out_bits: int = 12
     ky: int = 0
+    ks_max: int = 0
     sh: int = 0
     SIMD: int = 1
 
@@ -58,15 +59,16 @@ class Shift(Layer):
         return [Stream(dims, s(self.out_bits), self.SIMD), Stream(dims, s(self.u_bits), self.SIMD)]
 
     def constants(self) -> dict[str, Const]:
-        return {"coef": Const((len(TAPS), self.channels), s(self.coef_bits)),
-                "o": Const((self.channels,), s(self.o_bits))}
+        c = {"coef": Const((len(TAPS), self.channels), s(self.coef_bits)), "o": Const((self.channels,), s(self.o_bits))}
+        return {**c, "ks": Const((1,), u(self.ks_max.bit_length()))} if self.ks_max else c
 
     def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
         u, y = inputs
         k = self.set_of_frame(u.shape[0])
         coef, o = constants["coef"][k][:, :, None, None, :], constants["o"][k][:, None, None, :]
         rot, h = self.ext // 2, self.height
-        acc = (y[:, rot : rot + h] << self.ky) + o
+        ky = self.ky + (constants["ks"][k][:, :, None, None] if self.ks_max else 0)
+        acc = (y[:, rot : rot + h] << ky) + o
         for i, (dy, dx) in enumerate(TAPS):
             acc = acc + coef[:, i] * np.roll(np.roll(u, -dx, axis=2), -dy, axis=1)[:, rot : rot + h]
         return [saturate(floor_shift(acc, self.sh), s(self.out_bits)), u[:, rot : rot + h]]
@@ -77,7 +79,7 @@ class Shift(Layer):
 
     def resources(self) -> Resources:
         words = self.width * self._fold
-        word = self.SIMD * (len(TAPS) * self.coef_bits + self.o_bits)
+        word = self.SIMD * (len(TAPS) * self.coef_bits + self.o_bits) + self.ks_max.bit_length()
         rom = self.sets * self._fold * word
         in_lut = self.sets * self._fold <= 256
         bits = words * self.SIMD * (10 * self.u_bits + 8 * self.y_bits) + rom
@@ -90,11 +92,14 @@ class Shift(Layer):
         shape = (self.sets, len(TAPS), self._fold, self.SIMD)
         coef = constants["coef"].reshape(shape).transpose(0, 2, 3, 1).reshape(self.sets * self._fold, -1)
         o = constants["o"].reshape(self.sets * self._fold, self.SIMD)
-        return {"COEF": Memory(((coef, s(self.coef_bits)), (o, s(self.o_bits))))}
+        scale = [(np.repeat(constants["ks"], self._fold, axis=0), u(self.ks_max.bit_length()))] if self.ks_max else []
+        return {"COEF": Memory(((coef, s(self.coef_bits)), (o, s(self.o_bits)), *scale))}
 
     def random_constants(self, rng: np.random.Generator) -> Constants:
         c = super().random_constants(rng)
         top = min(s(self.o_bits).max, 1 << (self.out_bits + self.sh - 2))
+        if self.ks_max:
+            c["ks"] = rng.integers(0, self.ks_max + 1, (self.sets, 1))
         return {**c, "o": rng.integers(-top, top + 1, (self.sets, self.channels))}
 
     @classmethod
@@ -104,5 +109,6 @@ class Shift(Layer):
             dict(height=3, width=3, channels=2, ky=5, sh=6, SIMD=2, sets=2, repeat=2),
             dict(height=7, width=7, channels=3, u_bits=6, y_bits=10, coef_bits=8, out_bits=10, ky=2, sh=6),
             dict(height=5, width=4, channels=4, ky=4, sh=7, SIMD=4, sets=3),
+            dict(height=3, width=4, channels=4, ky=3, ks_max=2, sh=7, SIMD=2, sets=3),
             dict(height=2, width=1, channels=2, ky=4, sh=7),
         ]
