@@ -8,7 +8,7 @@ N      ?= 100
 BUILD  ?= build/bhvit_micro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-hls lint bench doctor clean
+.PHONY: help setup demo test test-full test-hls hls-cosim lint bench doctor clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ test-full: setup ## every test, wide spread of shapes and foldings included
 
 test-hls: setup ## the layers in HLS C++: every shape, folding and mutation, with g++ under sanitizers
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/hls -k "not reduced" -rs
+
+hls-cosim: setup ## the layers in HLS C++ with Vitis: csim, csynth, C/RTL cosim (LAYER=<layer>: one of them)
+	$(BIN)/bhvit hls cosim $(LAYER)
 
 lint: setup ## ruff, and Verilator -Wall on every kernel
 	$(BIN)/ruff check .

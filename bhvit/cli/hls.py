@@ -1,4 +1,4 @@
-"""Commands of the Vitis HLS form of the layers: `bhvit hls csim`."""
+"""Commands of the Vitis HLS form of the layers: `bhvit hls csim` and `bhvit hls cosim`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .main import emit, json_option
 
 @click.group()
 def hls() -> None:
-    """The layers in Vitis HLS C++: simulate their kernels and compare with the golden models.
+    """The layers in Vitis HLS C++: simulate their kernels, with g++ or with AMD's tools, against the golden models.
 
     Every command has --help and --json.
     """
@@ -71,3 +71,71 @@ def csim(layer: str | None, out: Path, quick: bool, jobs: int, as_json: bool) ->
     if failures:
         raise CheckFailed(f"An HLS kernel does not equal its golden model: {len(failures)} of {cases} cases differ.",
                           where=str(out), why=failures[0])
+
+
+def _steps(_context, _parameter, value: str) -> tuple[str, ...]:
+    """Comma-separated steps, in the order in which the tools can take them."""
+    from bhvit.finn_flow.hls.vitis.tools import STEPS
+
+    wanted = [s.strip() for s in value.split(",") if s.strip()]
+    if not wanted or set(wanted) - set(STEPS):
+        raise click.BadParameter(f"choose from {', '.join(STEPS)}")
+    if {"cosim", "export"} & set(wanted) and "csynth" not in wanted:
+        raise click.BadParameter("cosim and export need csynth")
+    return tuple(s for s in STEPS if s in wanted)
+
+
+@hls.command()
+@click.argument("layers", nargs=-1, metavar="[LAYER]...")
+@click.option("--build", type=click.Path(path_type=Path, file_okay=False), help="Take LAYER (node names or kinds) from "
+              "this build, with its constants and foldings; stitched designs can take the Verilog (`hls_rtl`).")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the projects and report.json  "
+              "[default: build/hls/cosim, or BUILD/hls]")
+@click.option("--part", default="xczu7ev-ffvc1156-2-e", show_default=True, help="Device.")
+@click.option("--clock", type=click.FloatRange(min=1, max=2000), default=250.0, show_default=True, help="MHz.")
+@click.option("--steps", callback=_steps, default="csim,csynth,cosim", show_default=True,
+              help="Of csim, csynth, cosim, export.")
+@click.option("--tool", type=click.Choice(["auto", "vitis_hls", "vitis-run"]), default="auto", show_default=True,
+              help="auto: v++ and vitis-run where they are on PATH, else vitis_hls.")
+@click.option("--spread", is_flag=True, help="All shapes and foldings of `csim`, not only the declarations' examples.")
+@click.option("-n", "--first", type=click.IntRange(min=1), help="At most so many instances of a layer.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Projects at a time.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=120.0, show_default=True,
+              help="Time limit of one command of the tool.")
+@click.option("--write-only", is_flag=True, help="Write the projects, to be run elsewhere; needs no tool.")
+@json_option
+def cosim(layers: tuple[str, ...], build: Path | None, out: Path | None, part: str, clock: float,
+          steps: tuple[str, ...], tool: str, spread: bool, first: int | None, jobs: int, minutes: float,
+          write_only: bool, as_json: bool) -> None:
+    """C simulation, synthesis and C/RTL cosimulation of LAYER (default: all) with Vitis HLS, on the data of csim.
+
+    What passed before with the same files is kept, so an interrupted run continues.
+    """
+    from bhvit.finn_flow.hls.vitis import tools
+    from bhvit.finn_flow.hls.vitis.cases import build_cases, kernel_cases
+    from bhvit.finn_flow.hls.vitis.project import Project, Target
+    from bhvit.finn_flow.hls.vitis.run import run, table
+
+    found = None if write_only else tools.find(tool)
+    if build is not None:
+        if not layers:
+            raise UserError("Name the layers of the build that are to be synthesized.", "LAYER",
+                            do=f"node names are listed in {build}/stitched_ip/design.json; a kind takes all its nodes")
+        cases = build_cases(build, layers)
+    else:
+        cases = kernel_cases([s for layer in layers or (None,) for s in _stems(layer)], spread=spread, first=first)
+    folder = (out or (build / "hls" if build else Path("build/hls/cosim"))).resolve()
+    target = Target(part, clock, steps)
+    projects = [Project(c, folder / c.layer.stem / c.name if build is None else folder / c.name, target) for c in cases]
+    if found is None:
+        for p in projects:
+            p.write()
+        emit({"projects": [str(p.folder) for p in projects], "ok": True}, as_json,
+             f"{len(projects)} projects in {folder}; run vitis_hls.sh or unified.sh in each")
+        return
+    data = run(projects, found, folder / "report.json", jobs=jobs, minutes=minutes)
+    emit(data, as_json, table(data) + f"\nreport: {folder / 'report.json'}")
+    failed = [f"{n}: {r['why']}" for n, r in data["layers"].items() if not r["ok"]]
+    if failed:
+        raise CheckFailed(f"{len(failed)} of {len(projects)} HLS instances failed in Vitis.", str(folder), failed[0],
+                          "the logs lie in the folder of the instance")
