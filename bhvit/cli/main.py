@@ -41,6 +41,7 @@ COMMANDS = {
     "shell-sim": ("shell", "Simulate a build with its DMA, from images in memory to logits in memory."),
     "synth": ("flow", "Resources of every distinct layer instance from Yosys."),
     "hls": ("hls", "The layers in Vitis HLS C++: simulation with g++, synthesis and cosimulation with Vitis."),
+    "deploy": ("deploy", "Folder and zip for a PYNQ board: bitfile, driver, notebook, self-test, simulated device."),
     "report": ("flow", "Show a build: terminal table, JSON, self-contained HTML."),
     "demo": ("demo", "The whole chain on bhvit_micro: build, simulate, report."),
     "bench": ("bench", "Measure: simulation speed, build times, cycles, LUTs per MAC, scale probe."),

@@ -1,0 +1,41 @@
+"""Commands around the finished design: shell-sim, bitstream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..errors import CheckFailed
+from .main import emit, json_option
+
+build_folder = click.argument("build_dir", type=click.Path(path_type=Path))
+
+
+@click.command()
+@build_folder
+@click.option("--data", help="digits, cifar10:DIR, imagefolder:DIR, npz:FILE or random:SEED, with @split if wanted.")
+@click.option("--reference", type=click.Path(path_type=Path),
+              help="npz with images and integer logits instead of --data.")
+@click.option("-n", "images", type=click.IntRange(min=1), default=20, show_default=True, help="Number of images.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True,
+              help="Of latencies, stalls, batches, errors and resets.")
+@click.option("--calm", is_flag=True, help="No error answers and no resets between the batches.")
+@click.option("--axi-bits", type=click.Choice(["64", "128"]), default="64", show_default=True,
+              help="Width of the memory ports.")
+@click.option("--report", type=click.Path(path_type=Path), help="Result file (default in BUILD_DIR/report).")
+@json_option
+def shell_sim(build_dir: Path, data: str | None, reference: Path | None, images: int, seed: int, calm: bool,
+              axi_bits: str, report: Path | None, as_json: bool) -> None:
+    """Simulate BUILD_DIR with its DMA and control registers, from images in memory to logits in memory."""
+    from bhvit.finn_flow.shell.simulate import shell_sim as run
+
+    r = run(build_dir, data=data, reference=reference, images=images, seed=seed, disturb=not calm,
+            axi_bits=int(axi_bits), report=report)
+    emit(r, as_json, f"batches         {r['batches']}, between them {r['resets']} resets and {r['error_answers']} error "
+                     f"answers\ndistinct        {r['distinct_outputs']} of {r['images']} outputs\n"
+                     f"simulator       {r['simulator']}, {r['sim_cycles_per_second'] / 1e6:.2f} M cycles/s\n"
+                     f"bit-exact {r['bit_exact_images']}/{r['images']}")
+    if not r["ok"]:
+        raise CheckFailed(f"The shell does not give what PyTorch gives: {r['bit_exact_images']} of {r['images']} "
+                          "images are bit-exact.", where=str(build_dir), why=r["message"])
