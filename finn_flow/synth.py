@@ -39,6 +39,30 @@ endmodule
 """
 
 
+def _dsp_stub(name: str, d_bits: int, opmode_bits: int) -> str:
+    """Interface of a DSP slice. The options that no kernel sets keep the vendor's defaults."""
+    registers = ("A", "B", "C", "D", "AD", "M", "P", "INMODE", "OPMODE", "ALUMODE", "CARRYIN", "CARRYINSEL", "ACASC",
+                 "BCASC")
+    outputs = {"ACOUT": 30, "BCOUT": 18, "PCOUT": 48, "P": 48, "CARRYOUT": 4}
+    flags = ("CARRYCASCOUT", "MULTSIGNOUT", "OVERFLOW", "UNDERFLOW", "PATTERNDETECT", "PATTERNBDETECT")
+    outputs |= dict.fromkeys(flags, 1)
+    inputs = {"A": 30, "B": 18, "C": 48, "D": d_bits, "ACIN": 30, "BCIN": 18, "PCIN": 48, "OPMODE": opmode_bits,
+              "INMODE": 5, "ALUMODE": 4, "CARRYINSEL": 3}
+    inputs |= dict.fromkeys(("CARRYIN", "CARRYCASCIN", "MULTSIGNIN", "CLK"), 1)
+    enables = ("A1", "A2", "B1", "B2", "C", "D", "AD", "M", "P", "INMODE", "CTRL", "ALUMODE", "CARRYIN")
+    resets = ("A", "B", "C", "D", "M", "P", "INMODE", "CTRL", "ALUMODE", "ALLCARRYIN")
+    inputs |= {**{f"CE{e}": 1 for e in enables}, **{f"RST{r}": 1 for r in resets}}
+    parameters = [f"parameter int {r}REG = 1" for r in registers]
+    parameters += ["parameter logic [47:0] MASK = 0", "parameter logic [47:0] PATTERN = 0"]
+    parameters += [f'parameter {k} = ""' for k in ("USE_MULT", "USE_DPORT", "AMULTSEL", "USE_PATTERN_DETECT")
+                   if k != ("AMULTSEL" if name == "DSP48E1" else "USE_DPORT")]
+    ports = [f"{d} logic [{b - 1}:0] {p}" for d, x in (("output", outputs), ("input", inputs)) for p, b in x.items()]
+    return f"(* blackbox *) module {name} #({', '.join(parameters)}) ({', '.join(ports)});\nendmodule\n"
+
+
+STUB += _dsp_stub("DSP48E1", 25, 7) + _dsp_stub("DSP48E2", 27, 9)
+
+
 class SynthesisError(UserError, RuntimeError):
     """Yosys failed or wrote nothing."""
 
@@ -132,7 +156,8 @@ def _job(top: str, files: dict[str, str], family: str, parameters: dict[str, int
     files = {**files, "stub.sv": STUB}
     hdl = " ".join(sorted(f for f in files if f.endswith((".sv", ".v"))))
     options = "".join(f" -G {k}={v}" for k, v in (parameters or {}).items())
-    return {**files, "run.ys": f"read_slang --threads 1 -D SYNTHESIS{options} --top {top} {hdl}\n"
+    define = " -D BV_XC7" if family == "xc7" else ""
+    return {**files, "run.ys": f"read_slang --threads 1 -D SYNTHESIS{define}{options} --top {top} {hdl}\n"
                                f"synth_xilinx -family {family} -flatten -noiopad -top {top}\n"
                                "tee -q -o stat.json stat -json\n"}
 

@@ -3,15 +3,17 @@
 //   z = sat_Z_BITS((m[c]*acc + RM*res1 + o[c]) >> SH1)
 //   y = sat_OUT_BITS(((z >= 0 ? p[c] : n[c])*z + o2[c] + (res2 << K2)) >> SH2)            ACT = 1
 //   y = sat_OUT_BITS((m[c]*acc + RM*res1 + o[c]) >> SH1)                                  ACT = 0
+// where acc is the port's value plus ACC_BIAS (|ACC_BIAS| < 2^ACC_BITS).
 // Lanes token-major, channel-minor. `params` is one word for PE channels, lowest bits first: m, o, then p, n, o2 when
 // ACT = 1 (PE elements each); all TP tokens use it. acc, params, res1 and res2 belong together and are taken when
 // in_valid && ce; the result appears LATENCY = 4 (ACT = 0) or 7 (ACT = 1) enabled cycles later. One vector per cycle.
-// One multiplier per lane and product: the slope is selected before the second one. Every stage moves only when its
-// input is valid.
+// Two multipliers per lane (bv_mac), with their adders, registers and the comparison of the upper bits; the second one
+// selects its slope. Every stage moves only when its input is valid.
 module bv_epilogue #(
     parameter int PE         = 0,
     parameter int TP         = 1,
     parameter int ACC_BITS   = 0,
+    parameter int ACC_BIAS   = 0,
     parameter int ACT        = 0,
     parameter int M_BITS     = 12,
     parameter int O_BITS     = 24,
@@ -40,15 +42,21 @@ module bv_epilogue #(
     output logic                       out_valid,
     output logic [TP*PE*OUT_BITS-1:0]  out_data
 );
+  function automatic int keep(input int bits, input int low);  // lowest of the bits that must agree, if there are such
+    return low < bits ? low : bits - 1;
+  endfunction
   localparam int LATENCY = ACT != 0 ? 7 : 4;
   localparam int RB = RES1_BITS + $clog2(RM + 1) + 1;
   localparam int AB = RES1 == 0 ? O_BITS : (O_BITS > RB ? O_BITS : RB) + 1;
-  localparam int PB = ACC_BITS + M_BITS;
+  localparam int RK = $clog2(RM);
+  localparam int PB = ACC_BITS + M_BITS + (ACC_BIAS != 0 ? 1 : 0);
   localparam int SB = (PB > AB ? PB : AB) + 1;
   localparam int RB2 = RES2_BITS + K2;
   localparam int AB2 = RES2 == 0 ? O2_BITS : (O2_BITS > RB2 ? O2_BITS : RB2) + 1;
   localparam int PB2 = Z_BITS + SLOPE_BITS;
   localparam int SB2 = (PB2 > AB2 ? PB2 : AB2) + 1;
+  localparam int KEEP1 = keep(SB, SH1 + (ACT != 0 ? Z_BITS : OUT_BITS) - 1);
+  localparam int KEEP2 = keep(SB2, SH2 + OUT_BITS - 1);
   localparam int P_AT = PE * (M_BITS + O_BITS);
   localparam int N_AT = P_AT + PE * SLOPE_BITS;
   localparam int O2_AT = N_AT + PE * SLOPE_BITS;
@@ -70,12 +78,10 @@ module bv_epilogue #(
   end
 
   for (genvar c = 0; c < PE; c++) begin : gen_channel
-    logic signed [M_BITS-1:0] m1;
+    logic signed [M_BITS-1:0] m0;
     logic signed [O_BITS-1:0] o1;
-    always_ff @(posedge clk) if (en[0]) begin
-      m1 <= params[c*M_BITS+:M_BITS];
-      o1 <= params[PE*M_BITS+c*O_BITS+:O_BITS];
-    end
+    assign m0 = params[c*M_BITS+:M_BITS];
+    always_ff @(posedge clk) if (en[0]) o1 <= params[PE*M_BITS+c*O_BITS+:O_BITS];
     logic signed [SLOPE_BITS-1:0] p3, n3;
     logic signed [O2_BITS-1:0] o4;
     if (ACT != 0) begin : gen_slopes
@@ -107,43 +113,40 @@ module bv_epilogue #(
 
     for (genvar t = 0; t < TP; t++) begin : gen_token
       localparam int L = t * PE + c;
-      logic signed [ACC_BITS-1:0] acc1;
-      logic signed [PB-1:0] prod2;
-      logic signed [AB-1:0] add2;
+      logic signed [ACC_BITS-1:0] acc0;
+      logic signed [AB-1:0] add1;
       logic signed [SB-1:0] sum3;
-      always_ff @(posedge clk) begin
-        if (en[0]) acc1 <= acc[L*ACC_BITS+:ACC_BITS];
-        if (en[1]) prod2 <= PB'(acc1) * PB'(m1);
-        if (en[2]) sum3 <= SB'(prod2) + SB'(add2);
-      end
+      logic zeros3, ones3;
+      assign acc0 = acc[L*ACC_BITS+:ACC_BITS];
+      bv_mac #(
+          .A_BITS(ACC_BITS), .B_BITS(M_BITS), .C_BITS(AB), .P_BITS(SB), .KEEP(KEEP1), .BIAS(ACC_BIAS)
+      ) u_scale (
+          .clk, .en(en[2:0]), .a(acc0), .alt('0), .sel(1'b0), .b(m0), .c(add1), .p(sum3), .zeros(zeros3), .ones(ones3));
       if (RES1 != 0) begin : gen_res1
         logic signed [RES1_BITS-1:0] r1;
-        always_ff @(posedge clk) begin
-          if (en[0]) r1 <= res1[L*RES1_BITS+:RES1_BITS];
-          if (en[1]) add2 <= AB'(o1) + AB'(RB'(r1) * RB'(RM));
+        always_ff @(posedge clk) if (en[0]) r1 <= res1[L*RES1_BITS+:RES1_BITS];
+        if (RM == 2 ** RK) begin : gen_shift
+          assign add1 = AB'(o1) + (AB'(r1) <<< RK);
+        end else begin : gen_scale
+          assign add1 = AB'(o1) + AB'(RB'(r1) * RB'(RM));
         end
       end else begin : gen_no_res1
-        always_ff @(posedge clk) if (en[1]) add2 <= o1;
+        assign add1 = o1;
       end
 
       if (ACT != 0) begin : gen_act
-        logic signed [Z_BITS-1:0] z, z4;
-        logic signed [SLOPE_BITS-1:0] slope4;
-        logic signed [PB2-1:0] prod5;
-        logic signed [AB2-1:0] add5;
+        logic signed [Z_BITS-1:0] z3;
+        logic signed [AB2-1:0] add4;
         logic signed [SB2-1:0] sum6;
-        logic signed [OUT_BITS-1:0] y, y7;
-        bv_saturate #(.IN_BITS(SB), .SHIFT(SH1), .OUT_BITS(Z_BITS)) u_z (.x(sum3), .y(z));
-        bv_saturate #(.IN_BITS(SB2), .SHIFT(SH2), .OUT_BITS(OUT_BITS)) u_y (.x(sum6), .y);
-        always_ff @(posedge clk) begin
-          if (en[3]) begin
-            z4 <= z;
-            slope4 <= sum3[SB-1] ? n3 : p3;
-          end
-          if (en[4]) prod5 <= PB2'(z4) * PB2'(slope4);
-          if (en[5]) sum6 <= SB2'(prod5) + SB2'(add5);
-          if (en[6]) y7 <= y;
-        end
+        logic zeros6, ones6;
+        logic signed [OUT_BITS-1:0] y6, y7;
+        bv_clip #(.IN_BITS(SB), .SHIFT(SH1), .OUT_BITS(Z_BITS)) u_z (.x(sum3), .zeros(zeros3), .ones(ones3), .y(z3));
+        bv_mac #(.A_BITS(SLOPE_BITS), .B_BITS(Z_BITS), .C_BITS(AB2), .P_BITS(SB2), .KEEP(KEEP2), .ALT(1)) u_slope (
+            .clk, .en(en[5:3]), .a(p3), .alt(n3), .sel(sum3[SB-1]), .b(z3), .c(add4), .p(sum6), .zeros(zeros6),
+            .ones(ones6));
+        bv_clip #(.IN_BITS(SB2), .SHIFT(SH2), .OUT_BITS(OUT_BITS)) u_y (
+            .x(sum6), .zeros(zeros6), .ones(ones6), .y(y6));
+        always_ff @(posedge clk) if (en[6]) y7 <= y6;
         assign out_data[L*OUT_BITS+:OUT_BITS] = y7;
         if (RES2 != 0) begin : gen_res2
           logic signed [RES2_BITS-1:0] r1, r2, r3, r4;
@@ -152,15 +155,16 @@ module bv_epilogue #(
             if (en[1]) r2 <= r1;
             if (en[2]) r3 <= r2;
             if (en[3]) r4 <= r3;
-            if (en[4]) add5 <= AB2'(o4) + (AB2'(r4) <<< K2);
           end
+          assign add4 = AB2'(o4) + (AB2'(r4) <<< K2);
         end else begin : gen_no_res2
-          always_ff @(posedge clk) if (en[4]) add5 <= o4;
+          assign add4 = o4;
         end
       end else begin : gen_linear
-        logic signed [OUT_BITS-1:0] y, y4;
-        bv_saturate #(.IN_BITS(SB), .SHIFT(SH1), .OUT_BITS(OUT_BITS)) u_y (.x(sum3), .y);
-        always_ff @(posedge clk) if (en[3]) y4 <= y;
+        logic signed [OUT_BITS-1:0] y3, y4;
+        bv_clip #(.IN_BITS(SB), .SHIFT(SH1), .OUT_BITS(OUT_BITS)) u_y (
+            .x(sum3), .zeros(zeros3), .ones(ones3), .y(y3));
+        always_ff @(posedge clk) if (en[3]) y4 <= y3;
         assign out_data[L*OUT_BITS+:OUT_BITS] = y4;
         logic unused_slopes;
         assign unused_slopes = &{1'b0, p3, n3, o4};

@@ -22,7 +22,7 @@ from .cost import rom
 class EpilogueLayer(Layer):
     """Fields, constants, golden model, memory image of the epilogue. Residual streams follow in0: res1, then res2."""
 
-    sources: ClassVar[tuple[str, ...]] = ("bv_saturate", "bv_epilogue")
+    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_mac", "bv_epilogue")
 
     act: int = 0
     m_bits: int = 12

@@ -35,7 +35,7 @@ class LayerNorm(Layer):
     """in0: (*token_dims, channels) s<in_bits>; out0: the same shape, s<out_bits>. SIMD channels a beat (at most 64)."""
 
     stem: ClassVar[str] = "layer_norm"
-    sources: ClassVar[tuple[str, ...]] = ("bv_saturate", "bv_rsqrt", "bv_layer_norm_sums")
+    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_rsqrt", "bv_layer_norm_sums")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
 
     token_dims: list[int]

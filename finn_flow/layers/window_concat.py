@@ -23,7 +23,7 @@ class WindowConcat(Layer):
     """in0: (height, width, channels) s<bits>; out0: (nW * T, channels) s<bits>, T = window*window + nW."""
 
     stem: ClassVar[str] = "window_concat"
-    sources: ClassVar[tuple[str, ...]] = ("bv_saturate", "bv_cell_sums", "bv_blend")
+    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_cell_sums", "bv_blend")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
 
     height: int

@@ -21,7 +21,7 @@ class WindowMerge(Layer):
     """in0: (nW * T, channels) s<bits>, T = window*window + nW; out0: (height, width, channels) s<bits>."""
 
     stem: ClassVar[str] = "window_merge"
-    sources: ClassVar[tuple[str, ...]] = ("bv_saturate", "bv_cell_sums", "bv_blend")
+    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_cell_sums", "bv_blend")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
 
     height: int
