@@ -29,6 +29,7 @@ module bv_affine #(
     parameter int SETS       = 1,
     parameter int REPEAT     = 1,
     parameter EPILOGUE_FILE  = "",
+    parameter EPILOGUE_STYLE = "auto",
     localparam int LANES = TP * SIMD,
     localparam int IN1_BITS = RES1 != 0 ? RES1_BITS : RES2_BITS
 ) (
@@ -80,7 +81,7 @@ module bv_affine #(
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(fire && last_fold && last_group), .set);
-  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(SETS * CF), .FILE(EPILOGUE_FILE)) u_rom (
+  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(SETS * CF), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE)) u_rom (
       .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word));
 
   always_ff @(posedge clk) begin

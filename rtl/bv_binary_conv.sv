@@ -30,7 +30,9 @@ module bv_binary_conv #(
     parameter int SETS         = 1,
     parameter int REPEAT       = 1,
     parameter WEIGHT_FILE      = "",
+    parameter WEIGHT_STYLE     = "auto",
     parameter EPILOGUE_FILE    = "",
+    parameter EPILOGUE_STYLE   = "auto",
     localparam int SUM_BITS = OUT_BITS + $clog2(BRANCHES)
 ) (
     input  logic                   clk,
@@ -115,9 +117,9 @@ module bv_binary_conv #(
   logic [BRANCHES-1:0][GB-1:0][8:0][CG-1:0] x1;
   logic [BRANCHES-1:0][8:0] mask1, mask2;
   logic [BRANCHES-1:0][PE*AB-1:0] acc3;
-  bv_rom #(.WIDTH(WW), .DEPTH(SETS * OF), .FILE(WEIGHT_FILE)) u_weights (
+  bv_rom #(.WIDTH(WW), .DEPTH(SETS * OF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE)) u_weights (
       .clk, .en(ce && valid), .addr, .data(weights1));
-  bv_rom #(.WIDTH(BRANCHES * EB), .DEPTH(SETS * OF), .FILE(EPILOGUE_FILE)) u_params (
+  bv_rom #(.WIDTH(BRANCHES * EB), .DEPTH(SETS * OF), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE)) u_params (
       .clk, .en(ce && v2), .addr(addr2), .data(params3));
 
   always_ff @(posedge clk) begin

@@ -5,11 +5,12 @@
 // Simulation only: BV_STATS prints, at the end of the run,
 //   BV_FIFO <ID> <depth> <max_count> <count> <in_valid> <in_ready> <out_valid> <out_ready> <beats_in>
 // and BV_TRACE writes every beat that leaves as a hexadecimal line of trace_<ID>.hex.
-// Checked: DEPTH and WIDTH.
+// RAM_STYLE: what a deeper FIFO is made of; it changes no cycle. Checked: DEPTH and WIDTH.
 module bv_fifo #(
     parameter int WIDTH = 0,
     parameter int DEPTH = 0,
-    parameter int ID    = 0
+    parameter int ID    = 0,
+    parameter RAM_STYLE = "auto"
 ) (
     input  logic             clk,
     input  logic             rst,
@@ -76,7 +77,7 @@ module bv_fifo #(
     logic re, rvalid, advance;
     assign advance = !out0_valid || out0_ready;
     assign re = stored != '0 && (!rvalid || advance);
-    bv_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH)) u_ram (
+    bv_ram #(.WIDTH(WIDTH), .DEPTH(DEPTH), .STYLE(RAM_STYLE)) u_ram (
         .clk, .we(push), .waddr(wptr), .wdata(in0_data), .re, .raddr(rptr), .rdata);
     always_ff @(posedge clk) begin
       if (rst) begin

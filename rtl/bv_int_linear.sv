@@ -37,7 +37,9 @@ module bv_int_linear #(
     parameter int SETS         = 1,
     parameter int REPEAT       = 1,
     parameter WEIGHT_FILE      = "",
+    parameter WEIGHT_STYLE     = "auto",
     parameter EPILOGUE_FILE    = "",
+    parameter EPILOGUE_STYLE   = "auto",
     localparam int LANES = TP * PE,
     localparam int IN1_BITS = RES1 != 0 ? RES1_BITS : RES2_BITS
 ) (
@@ -84,7 +86,7 @@ module bv_int_linear #(
   bv_linear_front #(.GROUPS(TG), .KF(KF), .MF(MF), .WIDTH(TP * SIMD * IN_BITS), .SETS(SETS), .REPEAT(REPEAT)) u_front (
       .clk, .rst, .schedule, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_en, .mem_addr,
       .valid(v[0]), .first(first[0]), .last(last[0]), .eaddr(eaddr[0]), .x);
-  bv_rom #(.WIDTH(PE * SIMD * W_BITS), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE)) u_weights (
+  bv_rom #(.WIDTH(PE * SIMD * W_BITS), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE)) u_weights (
       .clk, .en(mem_en), .addr(mem_addr), .data(w));
 
   always_ff @(posedge clk) begin
@@ -135,7 +137,8 @@ module bv_int_linear #(
   end
 
   bv_linear_back #(
-      .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .WORDS(SETS * MF), .EPILOGUE_FILE(EPILOGUE_FILE), .ACT(ACT),
+      .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .WORDS(SETS * MF), .EPILOGUE_FILE(EPILOGUE_FILE),
+      .EPILOGUE_STYLE(EPILOGUE_STYLE), .ACT(ACT),
       .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1(SH1), .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS),
       .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS), .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS),
       .K2(K2), .RS_MAX(RS_MAX), .KS_MAX(KS_MAX)

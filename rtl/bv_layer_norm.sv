@@ -25,7 +25,8 @@ module bv_layer_norm #(
     parameter int SIMD     = 1,
     parameter int SETS     = 1,
     parameter int REPEAT   = 1,
-    parameter SCALE_FILE   = ""
+    parameter SCALE_FILE   = "",
+    parameter SCALE_STYLE  = "auto"
 ) (
     input  logic                     clk,
     input  logic                     rst,
@@ -127,7 +128,7 @@ module bv_layer_norm #(
   assign last_token6 = int'(token6) == TOKENS - 1;
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(ce && v_o[6] && last_fold6 && last_token6), .set);
-  bv_rom #(.WIDTH(SIMD * (M_BITS + O_BITS)), .DEPTH(SETS * CF), .FILE(SCALE_FILE)) u_scale (
+  bv_rom #(.WIDTH(SIMD * (M_BITS + O_BITS)), .DEPTH(SETS * CF), .FILE(SCALE_FILE), .STYLE(SCALE_STYLE)) u_scale (
       .clk, .en(ce), .addr(CW'(int'(set) * CF + int'(fold6))), .data(word7));
   always_ff @(posedge clk) begin
     if (rst) begin

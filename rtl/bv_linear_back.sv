@@ -25,6 +25,7 @@ module bv_linear_back #(
     parameter int RS_MAX     = 0,
     parameter int KS_MAX     = 0,
     parameter EPILOGUE_FILE  = "",
+    parameter EPILOGUE_STYLE = "auto",
     localparam int LANES = TP * PE,
     localparam int IN1_BITS = RES1 != 0 ? RES1_BITS : RES2_BITS,
     localparam int EW = WORDS > 1 ? $clog2(WORDS) : 1
@@ -62,7 +63,7 @@ module bv_linear_back #(
     if (rst) done <= 1'b0;
     else if (ce) done <= acc_last;
   end
-  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(WORDS), .FILE(EPILOGUE_FILE)) u_params (
+  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(WORDS), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE)) u_params (
       .clk, .en(ce && acc_last), .addr(eaddr), .data(params));
 
   logic [LANES*RES1_BITS-1:0] res1;

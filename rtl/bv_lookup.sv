@@ -9,7 +9,8 @@ module bv_lookup #(
     parameter int BEATS    = 0,
     parameter int SETS     = 1,
     parameter int REPEAT   = 1,
-    parameter TABLE_FILE = ""
+    parameter TABLE_FILE = "",
+    parameter TABLE_STYLE = "auto"
 ) (
     input  logic                      clk,
     input  logic                      rst,
@@ -41,7 +42,7 @@ module bv_lookup #(
   for (genvar i = 0; i < LANES; i++) begin : gen_lane
     logic [IN_BITS-1:0] index;  // x - min
     assign index = {~in0_data[(i+1)*IN_BITS-1], in0_data[i*IN_BITS+:IN_BITS-1]};
-    bv_rom #(.WIDTH(OUT_BITS), .DEPTH(DEPTH), .FILE(TABLE_FILE)) u_rom (
+    bv_rom #(.WIDTH(OUT_BITS), .DEPTH(DEPTH), .FILE(TABLE_FILE), .STYLE(TABLE_STYLE)) u_rom (
         .clk, .en(ce), .addr(AW'({set, index})), .data(word[i*OUT_BITS+:OUT_BITS]));
   end
 

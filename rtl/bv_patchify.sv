@@ -7,7 +7,8 @@ module bv_patchify #(
     parameter int COLUMNS = 0,
     parameter int PATCH   = 0,
     parameter int FOLDS   = 0,
-    parameter int BITS    = 0
+    parameter int BITS    = 0,
+    parameter RAM_STYLE   = "auto"
 ) (
     input  logic            clk,
     input  logic            rst,
@@ -48,7 +49,7 @@ module bv_patchify #(
   assign last_patch = patch == PW'(PATCHES - 1);
   assign end_read = re && last_k && last_h && last_patch;
 
-  bv_ram #(.WIDTH(BITS), .DEPTH(2 * STRIP)) u_ram (
+  bv_ram #(.WIDTH(BITS), .DEPTH(2 * STRIP), .STYLE(RAM_STYLE)) u_ram (
       .clk, .we(push), .waddr, .wdata(in0_data), .re, .raddr, .rdata(word));
 
   always_ff @(posedge clk) begin

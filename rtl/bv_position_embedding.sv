@@ -14,7 +14,8 @@ module bv_position_embedding #(
     parameter int BEATS    = 0,
     parameter int SETS     = 1,
     parameter int REPEAT   = 1,
-    parameter PE_FILE = ""
+    parameter PE_FILE = "",
+    parameter PE_STYLE = "auto"
 ) (
     input  logic                      clk,
     input  logic                      rst,
@@ -51,7 +52,7 @@ module bv_position_embedding #(
   assign last_beat = beat == BW'(BEATS - 1);
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_beat), .set);
-  bv_rom #(.WIDTH(LANES * PE_BITS), .DEPTH(DEPTH), .FILE(PE_FILE)) u_rom (
+  bv_rom #(.WIDTH(LANES * PE_BITS), .DEPTH(DEPTH), .FILE(PE_FILE), .STYLE(PE_STYLE)) u_rom (
       .clk, .en(ce), .addr(AW'(int'(set) * BEATS + int'(beat))), .data(pe1));
 
   always_ff @(posedge clk) begin

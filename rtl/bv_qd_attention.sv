@@ -21,8 +21,13 @@ module bv_qd_attention #(
     parameter int LP       = 1,
     parameter int SETS     = 1,
     parameter int REPEAT   = 1,
+    parameter Q_STYLE      = "auto",
+    parameter K_STYLE      = "auto",
+    parameter V_STYLE      = "auto",
     parameter TABLE_FILE   = "",
+    parameter TABLE_STYLE  = "auto",
     parameter THRESH_FILE  = "",
+    parameter THRESH_STYLE = "auto",
     localparam int AW      = $clog2(3 * TOKENS + 1),   // bits of a row's sum of levels
     localparam int GW      = AW + 1
 ) (
@@ -64,13 +69,13 @@ module bv_qd_attention #(
   logic [LP*HEAD_DIM-1:0] k1, k2, v4, v5;
 
   assign issue = ce && q_avail && k_avail && v_avail;
-  bv_window_buffer #(.TOKENS(TOKENS), .HEADS(HEADS), .HEAD_DIM(HEAD_DIM), .SIMD(SIMD), .LANES(1)) u_q (
+  bv_window_buffer #(.TOKENS(TOKENS), .HEADS(HEADS), .HEAD_DIM(HEAD_DIM), .SIMD(SIMD), .LANES(1), .STYLE(Q_STYLE)) u_q (
       .clk, .rst, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready),
       .avail(q_avail), .claim, .free(claim), .re(ce), .raddr(q_addr), .rdata(q1));
-  bv_window_buffer #(.TOKENS(TOKENS), .HEADS(HEADS), .HEAD_DIM(HEAD_DIM), .SIMD(SIMD), .LANES(LP)) u_k (
+  bv_window_buffer #(.TOKENS(TOKENS), .HEADS(HEADS), .HEAD_DIM(HEAD_DIM), .SIMD(SIMD), .LANES(LP), .STYLE(K_STYLE)) u_k (
       .clk, .rst, .in_data(in1_data), .in_valid(in1_valid), .in_ready(in1_ready),
       .avail(k_avail), .claim, .free(claim), .re(ce), .raddr(k_addr), .rdata(k1));
-  bv_window_buffer #(.TOKENS(TOKENS), .HEADS(HEADS), .HEAD_DIM(HEAD_DIM), .SIMD(SIMD), .LANES(LP)) u_v (
+  bv_window_buffer #(.TOKENS(TOKENS), .HEADS(HEADS), .HEAD_DIM(HEAD_DIM), .SIMD(SIMD), .LANES(LP), .STYLE(V_STYLE)) u_v (
       .clk, .rst, .in_data(in2_data), .in_valid(in2_valid), .in_ready(in2_ready),
       .avail(v_avail), .claim, .free(v_free), .re(ce), .raddr(v_addr), .rdata(v4));
   bv_qd_rows #(.TOKENS(TOKENS), .HEADS(HEADS), .GROUPS(TG)) u_rows_k (
@@ -134,7 +139,7 @@ module bv_qd_attention #(
       .clk, .rst, .schedule, .frame_done(ce && row_end && last_row), .set(set2));
   assign last_row = int'(row2) == WINDOWS * ROWS - 1;
   for (genvar l = 0; l < LP; l++) begin : gen_exp
-    bv_rom #(.WIDTH(E_BITS), .DEPTH(TD), .FILE(TABLE_FILE)) u_table (
+    bv_rom #(.WIDTH(E_BITS), .DEPTH(TD), .FILE(TABLE_FILE), .STYLE(TABLE_STYLE)) u_table (
         .clk, .en(ce), .addr(addr2[l]), .data(e3[l*E_BITS+:E_BITS]));
   end
   function automatic logic [SB-1:0] group_sum(input logic [LP*E_BITS-1:0] x, input logic tail);
@@ -171,7 +176,7 @@ module bv_qd_attention #(
   logic [AW-1:0] rowsum6;
 
   bv_qd_thresholds #(.ROWS(WINDOWS * TOKENS), .HEADS(HEADS), .S_BITS(SB), .E_BITS(E_BITS), .T_BITS(T_BITS), .ES(ES),
-                     .SETS(SETS), .REPEAT(REPEAT), .FILE(THRESH_FILE)) u_thresholds (
+                     .SETS(SETS), .REPEAT(REPEAT), .FILE(THRESH_FILE), .STYLE(THRESH_STYLE)) u_thresholds (
       .clk, .rst, .schedule, .ce, .start(sum_end), .sum(sum5), .start_last(start_t3), .thr(thr4), .neg(neg4));
   bv_qd_count #(.GROUPS(TG)) u_count3 (.clk, .rst, .ce, .start(start_t3), .run(run3), .first(f_t3), .last(l_t3));
   bv_qd_store #(.WIDTH(LP * E_BITS), .DEPTH(TG + 6)) u_e (

@@ -13,7 +13,8 @@ module bv_qd_thresholds #(
     parameter int ES     = 0,
     parameter int SETS   = 1,
     parameter int REPEAT = 1,
-    parameter FILE       = ""
+    parameter FILE       = "",
+    parameter STYLE      = "auto"
 ) (
     input  logic                    clk,
     input  logic                    rst,
@@ -46,7 +47,7 @@ module bv_qd_thresholds #(
   assign start_last = v[3];
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(ce && start && last_head && last_row), .set);
-  bv_rom #(.WIDTH(3 * T_BITS + 1), .DEPTH(D), .FILE(FILE)) u_rom (
+  bv_rom #(.WIDTH(3 * T_BITS + 1), .DEPTH(D), .FILE(FILE), .STYLE(STYLE)) u_rom (
       .clk, .en(ce), .addr(DW'(int'(set) * HEADS + int'(head))), .data(word));
 
   always_ff @(posedge clk) begin

@@ -23,7 +23,8 @@ module bv_shift #(
     parameter int SIMD      = 1,
     parameter int SETS      = 1,
     parameter int REPEAT    = 1,
-    parameter COEF_FILE     = ""
+    parameter COEF_FILE     = "",
+    parameter COEF_STYLE    = "auto"
 ) (
     input  logic                     clk,
     input  logic                     rst,
@@ -174,7 +175,7 @@ module bv_shift #(
   end
   bv_ram #(.WIDTH(YW), .DEPTH(YROWS * ROW)) u_y (
       .clk, .we(take), .waddr(wy), .wdata(in1_data), .re(ce && go), .raddr(yword), .rdata(y1));
-  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(COEF_FILE)) u_rom (
+  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(COEF_FILE), .STYLE(COEF_STYLE)) u_rom (
       .clk, .en(ce && go), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));
 
   // ---- stage 2: taps in order; the centre row through four column delays -----------------------------------------------

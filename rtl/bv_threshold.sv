@@ -10,7 +10,8 @@ module bv_threshold #(
     parameter int TP       = 1,
     parameter int SETS     = 1,
     parameter int REPEAT   = 1,
-    parameter THRESHOLD_FILE = ""
+    parameter THRESHOLD_FILE = "",
+    parameter THRESHOLD_STYLE = "auto"
 ) (
     input  logic                    clk,
     input  logic                    rst,
@@ -46,7 +47,7 @@ module bv_threshold #(
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_fold && last_group), .set);
-  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(THRESHOLD_FILE)) u_rom (
+  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(THRESHOLD_FILE), .STYLE(THRESHOLD_STYLE)) u_rom (
       .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word));
 
   always_ff @(posedge clk) begin

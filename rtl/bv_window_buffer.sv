@@ -10,6 +10,7 @@ module bv_window_buffer #(
     parameter int HEAD_DIM = 0,
     parameter int SIMD     = 1,
     parameter int LANES    = 1,
+    parameter STYLE        = "auto",
     localparam int HALF    = HEADS * ((TOKENS + LANES - 1) / LANES),
     localparam int AW      = $clog2(2 * HALF)
 ) (
@@ -82,7 +83,7 @@ module bv_window_buffer #(
   end
 
   for (genvar l = 0; l < LANES; l++) begin : gen_lane
-    bv_ram #(.WIDTH(HEAD_DIM), .DEPTH(2 * HALF)) u_ram (
+    bv_ram #(.WIDTH(HEAD_DIM), .DEPTH(2 * HALF), .STYLE(STYLE)) u_ram (
         .clk, .we(we && int'(wlane) == l), .waddr, .wdata(word), .re, .raddr,
         .rdata(rdata[l*HEAD_DIM+:HEAD_DIM]));
   end

@@ -19,7 +19,8 @@ module bv_window_concat #(
     parameter int SIMD      = 1,
     parameter int SETS      = 1,
     parameter int REPEAT    = 1,
-    parameter BLEND_FILE    = ""
+    parameter BLEND_FILE    = "",
+    parameter BLEND_STYLE   = "auto"
 ) (
     input  logic                 clk,
     input  logic                 rst,
@@ -200,7 +201,7 @@ module bv_window_concat #(
       .clk, .rst, .add(take && int'(cell_x) < NW && int'(cell_y) < NH), .add_bank(wbank),
       .add_first(first_row && first_col), .add_addr(MW'((int'(cell_y) * NW + int'(cell_x)) * CF + int'(wfold))),
       .add_x(in0_data), .re(ce && go && merging), .rbank, .raddr(maddr), .sum(sum1), .peak(peak1));
-  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(BLEND_FILE)) u_rom (
+  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(BLEND_FILE), .STYLE(BLEND_STYLE)) u_rom (
       .clk, .en(ce && go && merging), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));
   bv_blend #(
       .SIMD(SIMD), .X_BITS(BITS), .S_BITS(SB), .COEF_BITS(COEF_BITS), .O_BITS(O_BITS), .KA(KA), .SH(SH), .OUT_BITS(BITS)

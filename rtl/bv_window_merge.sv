@@ -18,7 +18,8 @@ module bv_window_merge #(
     parameter int SIMD      = 1,
     parameter int SETS      = 1,
     parameter int REPEAT    = 1,
-    parameter BLEND_FILE    = ""
+    parameter BLEND_FILE    = "",
+    parameter BLEND_STYLE   = "auto"
 ) (
     input  logic                 clk,
     input  logic                 rst,
@@ -193,7 +194,7 @@ module bv_window_merge #(
       .clk, .rst, .add(take && merging), .add_bank(wbank), .add_first(wc == '0 && wr == '0), .add_addr(maddr),
       .add_x(in0_data), .re(ce && go), .rbank, .raddr(MW'(int'(cell_row) + int'(cell_col) + int'(fold))), .sum(sum1),
       .peak(unused_peak));
-  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(BLEND_FILE)) u_rom (
+  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(BLEND_FILE), .STYLE(BLEND_STYLE)) u_rom (
       .clk, .en(ce && go), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));
   bv_blend #(
       .SIMD(SIMD), .X_BITS(BITS), .S_BITS(SB), .COEF_BITS(COEF_BITS), .O_BITS(O_BITS), .KA(KA), .SH(SH), .OUT_BITS(BITS)

@@ -12,7 +12,8 @@ module bv_wrap_rows #(
     parameter int START    = 0,
     parameter int COUNT    = 0,
     parameter int FRAME    = 0,
-    parameter int SIMD     = 1
+    parameter int SIMD     = 1,
+    parameter RAM_STYLE    = "auto"
 ) (
     input  logic                 clk,
     input  logic                 rst,
@@ -45,7 +46,7 @@ module bv_wrap_rows #(
   assign take = in0_valid && in0_ready;
   assign wlast = int'(wbeat) == BEATS - 1;
 
-  bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(DEPTH)) u_ram (
+  bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(DEPTH), .STYLE(RAM_STYLE)) u_ram (
       .clk, .we, .waddr, .wdata(in0_data), .re(ce), .raddr, .rdata(ram_data));
 
   always_ff @(posedge clk) begin
