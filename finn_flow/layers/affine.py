@@ -10,6 +10,7 @@ import numpy as np
 from ..streams import Stream, s
 from .base import Const, Constants, Memory, Resources
 from .epilogue import EpilogueLayer
+from .storage import Store
 
 
 class Affine(EpilogueLayer):
@@ -46,8 +47,11 @@ class Affine(EpilogueLayer):
     def cycles(self) -> int:
         return self.outputs()[0].beats
 
+    def stores(self) -> tuple[Store, ...]:
+        return (self.epilogue_store(self.SIMD, self.sets * self.channels // self.SIMD),)
+
     def resources(self) -> Resources:
-        return self.epilogue_resources(self.SIMD * self.TP, self.SIMD, self.sets * self.channels // self.SIMD)
+        return self.total(*self.epilogue_logic(self.SIMD * self.TP))
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         return {"EPILOGUE": self.epilogue_memory(constants, self.SIMD)}

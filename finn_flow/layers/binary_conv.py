@@ -18,6 +18,7 @@ import numpy as np
 from ..streams import BIPOLAR, Stream, s
 from .base import Const, Constants, FoldingError, Memory, Resources, check_divides
 from .epilogue import EpilogueLayer
+from .storage import Store
 
 
 class BinaryConv(EpilogueLayer):
@@ -134,17 +135,17 @@ class BinaryConv(EpilogueLayer):
         compute = self.height * (self.width * token + max(self.dilations) * read)
         return max(compute, self.inputs()[0].beats)
 
-    def resources(self) -> Resources:
+    def stores(self) -> tuple[Store, ...]:
         d, fold = len(self.dilations), self.sets * self.out_channels // self.PE
-        ep = self.epilogue_resources(self.PE * d, self.PE * d, fold)
-        macs, weights = self.PE * d * self._taps, self.PE * d * self._taps
+        return (Store("RING", self.in_channels, self._ring * self.width, fixed=True),
+                Store("WEIGHT", self.PE * d * self._taps, fold, const=True), self.epilogue_store(self.PE, fold, d))
+
+    def resources(self) -> Resources:
+        d = len(self.dilations)
+        lut, dsp = self.epilogue_logic(self.PE * d)
+        macs = self.PE * d * self._taps
         window = self.in_channels * (2 * max(self.dilations) + 1 + sum(4 * k + 2 for k in self.dilations))
-        ring = self._ring * self.width * self.in_channels
-        small = fold <= 64
-        lut = 250 + ep.lut + 2.0 * macs + window / 8 + (weights * max(1.0, fold / 64) / 2 if small else 0)
-        bram = ep.bram18 + -(-self.in_channels // 36) * -(-self._ring * self.width // 512)
-        bram += 0 if small else -(-weights // 36) * -(-fold // 512)
-        return Resources(lut=lut, bram18=bram, dsp=ep.dsp, bits=ep.bits + ring + weights * fold)
+        return self.total(250 + lut + 2.0 * macs + window / 8, dsp)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         w = constants["w"].transpose(0, 2, 1, 4, 5, 3)  # sets, out, D, kh, kw, in

@@ -7,17 +7,11 @@ RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 
 
 def block_rams(width: int, depth: int) -> int:
-    """18-kbit block RAMs of a memory, in the best aspect ratio."""
-    return min(-(-width // w) * -(-depth // d) for d, w in RAMB18)
+    """18-kbit block RAMs of a memory, in the best aspect ratio; the last bits of a word may have another."""
+    rest = {w: min(-(-(width % w) // v) * -(-depth // d) for d, v in RAMB18) for _, w in RAMB18}
+    return min(width // w * -(-depth // d) + rest[w] for d, w in RAMB18)
 
 
 def deepest(width: int, depth: int) -> int:
     """Words of one block RAM in the aspect ratio that :func:`block_rams` takes."""
     return min(RAMB18, key=lambda r: -(-width // r[1]) * -(-depth // r[0]))[0]
-
-
-def rom(width: int, depth: int) -> tuple[float, int]:
-    """LUTs and 18-kbit block RAMs of a constant memory: look-up tables up to 128 words, block RAM beyond."""
-    if depth <= 128:
-        return width * (0.5 if depth <= 8 else max(1.0, depth / 64)), 0
-    return 0.0, block_rams(width, depth)

@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..streams import Stream, s, u
-from .base import Const, Constants, FoldingError, Layer, Memory, Resources, floor_shift, saturate
-from .cost import rom
+from .base import Const, Constants, FoldingError, Layer, Memory, floor_shift, saturate
+from .storage import Store
 
 
 class EpilogueLayer(Layer):
@@ -89,14 +89,17 @@ class EpilogueLayer(Layer):
                    for n, most in (("rs", self.rs_max), ("ks", self.ks_max)) if most]
         return Memory(tuple(fields))
 
-    def epilogue_resources(self, lanes: int, pe: int, words: int) -> Resources:
-        """Estimate for ``lanes`` requantizers and their parameter memory of ``words`` words of ``pe`` channels."""
+    def epilogue_store(self, pe: int, words: int, branches: int = 1) -> Store:
+        """The parameter memory: ``words`` words of ``pe`` channels in each of ``branches`` epilogues."""
         width = pe * (self.m_bits + self.o_bits + (2 * self.slope_bits + self.o2_bits if self.act else 0))
         width += self.rs_max.bit_length() + self.ks_max.bit_length()
-        lut, bram = rom(width, words)
-        lut += lanes * ((75 if self.act else 25) + 12 * (self.res1 + self.res2))
+        return Store("EPILOGUE", branches * width, words, const=True)
+
+    def epilogue_logic(self, lanes: int) -> tuple[float, int]:
+        """Estimated LUTs and DSPs of ``lanes`` requantizers."""
+        lut = lanes * ((75 if self.act else 25) + 12 * (self.res1 + self.res2))
         multipliers = 1 + self.act + (self.res1 and self.rm.bit_count() > 1)
-        return Resources(lut=lut, dsp=lanes * multipliers, bram18=bram, bits=width * words)
+        return lut, lanes * multipliers
 
     def random_epilogue(self, rng: np.random.Generator, channels: int, acc_std: float) -> Constants:
         """Random constants for accumulators of standard deviation ``acc_std``: diverse outputs that clip at times."""

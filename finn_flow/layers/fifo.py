@@ -8,8 +8,8 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, FoldingError, Resources
-from .cost import block_rams
 from .elementwise import ElementwiseLayer
+from .storage import Store
 
 #: deepest FIFO in distributed RAM (as in bv_fifo.sv)
 SHALLOW = 64
@@ -38,13 +38,16 @@ class Fifo(ElementwiseLayer):
     def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
         return [inputs[0]]
 
-    def resources(self) -> Resources:
+    def stores(self) -> tuple[Store, ...]:
         width = self.inputs()[0].width
         if self.depth == 2:
-            return Resources(lut=width + 6, bits=2 * width)
-        if self.depth <= SHALLOW:  # RAM32M16: 14 bits in 8 LUTs; RAM64M8: 7 bits in 8 LUTs
-            return Resources(lut=width * 8 / (14 if self.depth <= 33 else 7) + 20, bits=self.depth * width)
-        return Resources(lut=50, bram18=block_rams(width, self.depth), bits=self.depth * width)
+            return ()
+        return (Store("RAM", width, self.depth - 1, fixed=True, plain=True) if self.depth <= SHALLOW
+                else Store("RAM", width, self.depth),)
+
+    def resources(self) -> Resources:
+        width = self.inputs()[0].width
+        return self.total(width + 6 if self.depth == 2 else 20 if self.depth <= SHALLOW else 50)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"WIDTH": self.inputs()[0].width, "DEPTH": self.depth, "ID": self.ID}

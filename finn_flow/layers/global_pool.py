@@ -9,6 +9,7 @@ import numpy as np
 from ..streams import Stream, s
 from .base import Constants, Layer, Resources
 from .elementwise import extra_bits
+from .storage import Store
 
 
 class GlobalPool(Layer):
@@ -40,10 +41,12 @@ class GlobalPool(Layer):
     def cycles(self) -> int:
         return self.inputs()[0].beats
 
+    def stores(self) -> tuple[Store, ...]:
+        folds = self.channels // self.SIMD
+        return (Store("RAM", self.SIMD * self.sum_bits, folds, fixed=True),) if folds > 1 else ()
+
     def resources(self) -> Resources:
-        width, folds = self.SIMD * self.sum_bits, self.channels // self.SIMD
-        tree = (self.TP - 1) * self.SIMD * (self.bits + 2)
-        return Resources(lut=tree + width * (1 + folds / 32) + 15, bits=folds * width)
+        return self.total((self.TP - 1) * self.SIMD * (self.bits + 2) + self.SIMD * self.sum_bits + 15)
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:

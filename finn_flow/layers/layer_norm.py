@@ -16,6 +16,7 @@ import numpy as np
 
 from ..streams import Stream, s
 from .base import Const, Constants, Layer, Memory, Resources, saturate
+from .storage import Store
 
 
 def inverse_sqrt(v: np.ndarray, k: int) -> np.ndarray:
@@ -111,17 +112,17 @@ class LayerNorm(Layer):
     def cycles(self) -> int:
         return self.tokens * max(self.channels // self.SIMD, 2 * self.r_bits + 2)
 
-    def resources(self) -> Resources:
+    def stores(self) -> tuple[Store, ...]:
         folds = self.channels // self.SIMD
-        word = self.SIMD * (self.m_bits + self.o_bits)
+        return (Store("TOKENS", self.SIMD * self.in_bits, 4 * folds, fixed=True),
+                Store("SUMS", self.in_bits + (self.channels - 1).bit_length() + self.v_bits, 4, fixed=True),
+                Store("SCALE", self.SIMD * (self.m_bits + self.o_bits), self.sets * folds, const=True))
+
+    def resources(self) -> Resources:
         root = 2 * max(2 * self.k + 5, self.v_bits + 2 * self.r_bits + 2) + 2 * self.k + 5
         lane = 2 * self.in_bits + self.product_bits + self.n_bits + self.o_bits + 2 * self.out_bits + 30
         scaled = self.channels & (self.channels - 1) != 0     # multiplying by C takes a multiplier
-        tokens = 4 * folds * self.SIMD * self.in_bits
-        bram = sum(max(-(-width // 36), -(-width * depth // 18432)) for width, depth in
-                   ((self.SIMD * self.in_bits, 4 * folds), (word, self.sets * folds)) if depth > 64)
-        return Resources(lut=root + self.SIMD * lane + 2 * self.v_bits + 270, dsp=(3 + scaled) * self.SIMD + 1 + scaled,
-                         bram18=bram, bits=tokens + self.sets * folds * word + 4 * (self.v_bits + 20))
+        return self.total(root + self.SIMD * lane + 2 * self.v_bits + 270, (3 + scaled) * self.SIMD + 1 + scaled)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         m, o = (constants[n].reshape(-1, self.SIMD) for n in ("m", "o"))

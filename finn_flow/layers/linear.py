@@ -10,8 +10,8 @@ import numpy as np
 
 from ..streams import DType, Stream, s
 from .base import Const, Constants, Memory, Resources
-from .cost import rom
 from .epilogue import EpilogueLayer
+from .storage import Store
 
 
 class LinearLayer(EpilogueLayer):
@@ -84,17 +84,18 @@ class LinearLayer(EpilogueLayer):
     def rtl_parameters(self) -> dict[str, int]:
         return {**super().rtl_parameters(), "TOKENS": self.tokens}
 
+    def stores(self) -> tuple[Store, ...]:
+        x = self.inputs()[0]
+        return (Store("BUFFER", x.width, 2 * (self.in_channels // self.SIMD), fixed=True),
+                Store("WEIGHT", self.PE * self.SIMD * self.weight_type().bits, self.weight_words, const=True),
+                self.epilogue_store(self.PE, self.sets * self.out_channels // self.PE))
+
     def linear_resources(self, mac_lut: float, mac_dsp: int) -> Resources:
         """Estimate with the given cost of one multiplication and its share of the adder tree."""
         lanes = self.PE * self.TP
         macs = lanes * self.SIMD
-        e = self.epilogue_resources(lanes, self.PE, self.sets * self.out_channels // self.PE)
-        width, depth = self.PE * self.SIMD * self.weight_type().bits, self.weight_words
-        lut, bram = rom(width, depth)
+        lut, dsp = self.epilogue_logic(lanes)
         x = self.inputs()[0]
-        buffer = x.width * max(1, self.in_channels // self.SIMD / 32)
         product = 0 if x.dtype.bipolar else x.dtype.bits + self.weight_type().bits
         acc = lanes * (self.in_channels.bit_length() + 1 + product)
-        return Resources(lut=e.lut + lut + macs * mac_lut + acc + buffer + 150, dsp=e.dsp + macs * mac_dsp,
-                         bram18=e.bram18 + bram,
-                         bits=e.bits + width * depth + 2 * self.in_channels * self.TP * x.dtype.bits)
+        return self.total(lut + macs * mac_lut + acc + 150, dsp + macs * mac_dsp)

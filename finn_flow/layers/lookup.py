@@ -9,6 +9,7 @@ import numpy as np
 from ..streams import Stream, s
 from .base import Const, Constants, Memory, Resources
 from .elementwise import ElementwiseLayer
+from .storage import Store
 
 
 class Lookup(ElementwiseLayer):
@@ -33,12 +34,11 @@ class Lookup(ElementwiseLayer):
         k = self.set_of_frame(x.shape[0]).reshape(-1, *(1,) * (x.ndim - 1))
         return [constants["table"][k, x - s(self.in_bits).min]]
 
+    def stores(self) -> tuple[Store, ...]:
+        return (Store("TABLE", self.out_bits, self.sets << self.in_bits, const=True, copies=self.lanes),)
+
     def resources(self) -> Resources:
-        depth = self.sets << self.in_bits
-        bits = self.lanes * depth * self.out_bits
-        if depth <= 256:
-            return Resources(lut=20 + bits / 64, bits=bits)
-        return Resources(lut=20, bram18=self.lanes * -(-depth * self.out_bits // 18432), bits=bits)
+        return self.total(20)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         return {"TABLE": Memory(((constants["table"].reshape(-1, 1), s(self.out_bits)),))}

@@ -9,6 +9,7 @@ import numpy as np
 from ..streams import Stream, s
 from .base import Constants, Resources
 from .elementwise import extra_bits
+from .storage import Store
 from .tokenwise import TokenwiseLayer
 
 
@@ -38,9 +39,11 @@ class MapPool(TokenwiseLayer):
     def cycles(self) -> int:
         return self.inputs()[0].beats
 
+    def stores(self) -> tuple[Store, ...]:
+        return (Store("RAM", self.lanes * self.sum_bits, self.folds, fixed=True),) if self.folds > 1 else ()
+
     def resources(self) -> Resources:
-        width = self.lanes * self.sum_bits
-        return Resources(lut=width * (1 + self.folds / 32) + 15, bits=self.folds * width)
+        return self.total(self.lanes * self.sum_bits + 15)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"LANES": self.lanes, "BITS": self.bits, "FOLDS": self.folds, "TAPS": self.taps}

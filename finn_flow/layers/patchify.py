@@ -8,6 +8,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, Layer, Resources, check_divides
+from .storage import Store
 
 
 class Patchify(Layer):
@@ -45,11 +46,11 @@ class Patchify(Layer):
     def cycles(self) -> int:
         return self.inputs()[0].beats
 
+    def stores(self) -> tuple[Store, ...]:
+        return (Store("RAM", self.inputs()[0].width, 2 * self.patch * self.width * self.channels // self.SIMD),)
+
     def resources(self) -> Resources:
-        width = self.inputs()[0].width
-        depth = 2 * self.patch * self.width * self.channels // self.SIMD
-        blocks = -(-width // 36) * -(-depth // 512) if depth > 64 else 0
-        return Resources(lut=60 + (0 if blocks else width * depth / 32), bram18=blocks, bits=width * depth)
+        return self.total(60)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"COLUMNS": self.width, "PATCH": self.patch, "FOLDS": self.channels // self.SIMD,

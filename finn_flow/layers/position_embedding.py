@@ -9,6 +9,7 @@ import numpy as np
 from ..streams import Stream, s
 from .base import Const, Constants, Memory, Resources, floor_shift, saturate
 from .elementwise import ElementwiseLayer
+from .storage import Store
 
 
 class PositionEmbedding(ElementwiseLayer):
@@ -39,11 +40,11 @@ class PositionEmbedding(ElementwiseLayer):
         total = (x << self.ka) + (pe << self.kb) + self.offset
         return [saturate(floor_shift(total, self.sh), s(self.out_bits))]
 
+    def stores(self) -> tuple[Store, ...]:
+        return (Store("PE", self.lanes * self.pe_bits, self.sets * self.inputs()[0].beats, const=True),)
+
     def resources(self) -> Resources:
-        depth, width = self.sets * self.inputs()[0].beats, self.lanes * self.pe_bits
-        blocks = -(-width // 36) * -(-depth // 512) if depth > 64 else 0
-        lut = self.lanes * (max(self.in_bits + self.ka, self.pe_bits + self.kb) + self.out_bits) + 20
-        return Resources(lut=lut + (0 if blocks else width), bram18=blocks, bits=width * depth)
+        return self.total(self.lanes * (max(self.in_bits + self.ka, self.pe_bits + self.kb) + self.out_bits) + 20)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         return {"PE": Memory(((self.stream(s(self.pe_bits)).to_elements(constants["pe"]), s(self.pe_bits)),))}

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..streams import BIPOLAR, Stream, s, u
 from .base import Const, Constants, FoldingError, Layer, Memory, Resources
+from .storage import Store
 
 
 class QdAttention(Layer):
@@ -105,16 +106,18 @@ class QdAttention(Layer):
         turn = -(-(load + rows * row + 2 * self.groups + 13) // 2)
         return self.windows * max(load, rows * row, turn)
 
+    def stores(self) -> tuple[Store, ...]:
+        d, lp, rows, words = self.head_dim, self.LP, self.tokens * self.heads, self.groups * self.heads
+        return (Store("Q", d, 2 * rows), Store("K", d, 2 * words, copies=lp), Store("V", d, 2 * words, copies=lp),
+                Store("COUNTS", lp * d.bit_length(), self.groups + 4, fixed=True),
+                Store("EXPONENTIALS", lp * self.e_bits, self.groups + 6, fixed=True),
+                Store("TABLE", self.e_bits, self.sets * (d + 1), const=True, copies=lp),
+                Store("THRESH", 3 * self.t_bits + 1, self.sets * self.heads, const=True))
+
     def resources(self) -> Resources:
         d, lp = self.head_dim, self.LP
-        rows, words = self.tokens * self.heads, self.groups * self.heads
-        buffers = 2 * d * (rows + 2 * lp * words)
-        bram = sum(n * -(-d // 36) * -(-2 * depth // 512) for n, depth in ((1, rows), (lp, words), (lp, words))
-                   if depth > 32)
         acc = d * (3 * self.tokens).bit_length()
-        lut = lp * (2.2 * d + 8 * self.e_bits) + (1.25 + lp) * acc + 300
-        return Resources(lut=lut, bram18=bram, dsp=3, bits=buffers + self.sets * (
-            (d + 1) * self.e_bits + self.heads * (3 * self.t_bits + 1)))
+        return self.total(lp * (2.2 * d + 7 * self.e_bits) + (1.25 + lp) * acc + 300, 3)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         table = constants["table"].reshape(-1, 1)

@@ -30,7 +30,7 @@ class Store:
 
     Attributes:
         name: the kernel's parameter ``<NAME>_STYLE``, and for constants ``<NAME>_FILE``. const: constants (``bv_rom``).
-        fixed: the kernel has no such parameter, the style is always "auto".
+        fixed: the kernel has no such parameter, the style is always "auto". plain: a register array, no ``bv_ram``.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Store:
     const: bool = False
     copies: int = 1
     fixed: bool = False
+    plain: bool = False
     style: str = AUTO
 
     @property
@@ -105,12 +106,12 @@ def ram_luts(width: int, depth: int) -> float:
     if depth <= 32:
         return -(-width // 14) * 8
     blocks = -(-depth // 64)
-    return -(-width // 7) * 8 * blocks + (0 if blocks == 1 else width * -(-(blocks - 1) // 3) + blocks)
+    return -(-width // 7) * 8 * blocks + (0 if blocks == 1 else width * (blocks - 1) / 2.1 + blocks)
 
 
 def rom_luts(width: int, depth: int) -> float:
     """Constants as logic: a LUT6 holds 64 words of one bit; few words share their inputs with others."""
-    return width * (0.5 if depth <= 8 else max(1.0, depth / 64))
+    return width * (0.5 if depth <= 8 else max(1.0, depth / 64 * (1.25 if depth > 256 else 1)))
 
 
 def _automatic_block(store: Store) -> bool:

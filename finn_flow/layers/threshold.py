@@ -14,6 +14,7 @@ import numpy as np
 
 from ..streams import BIPOLAR, Stream, s, u
 from .base import Const, Constants, Layer, Memory, Resources
+from .storage import Store
 
 
 class Threshold(Layer):
@@ -55,11 +56,11 @@ class Threshold(Layer):
     def cycles(self) -> int:
         return self.inputs()[0].beats
 
+    def stores(self) -> tuple[Store, ...]:
+        return (Store("THRESHOLD", self.SIMD * (self.bits + 2), self.sets * self.channels // self.SIMD, const=True),)
+
     def resources(self) -> Resources:
-        width = self.SIMD * (self.bits + 2)
-        depth = self.sets * self.channels // self.SIMD
-        compare = self.TP * self.SIMD * (self.bits + 2)
-        return Resources(lut=compare + width * max(1, depth / 64) + 20, bits=width * depth)
+        return self.total(self.TP * self.SIMD * (self.bits + 2) + 20)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         t, pol = (constants[n].reshape(-1, self.SIMD) for n in ("t", "pol"))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, FoldingError, Resources
+from .storage import Store
 from .tokenwise import TokenwiseLayer
 
 
@@ -49,9 +50,11 @@ class Tile(TokenwiseLayer):
     def cycles(self) -> int:
         return max(self.inputs()[0].beats, self.outputs()[0].beats)
 
+    def stores(self) -> tuple[Store, ...]:
+        return (Store("RAM", self.inputs()[0].width, self.folds, fixed=True),)
+
     def resources(self) -> Resources:
-        width = self.inputs()[0].width
-        return Resources(lut=width * (1 + self.folds / 32) + 15, bits=self.folds * width)
+        return self.total(15)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"WIDTH": self.inputs()[0].width, "FOLDS": self.folds, "RATIO": self.ratio,

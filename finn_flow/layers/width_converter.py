@@ -9,6 +9,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, Layer, Resources
+from .storage import Store
 
 
 class WidthConverter(Layer):
@@ -56,18 +57,24 @@ class WidthConverter(Layer):
         middle = 0 if self.TP_IN == self.TP_OUT else self.tokens * (self.channels // self.middle())
         return max(self.inputs()[0].beats, self.outputs()[0].beats, middle)
 
+    def _tokens(self) -> tuple[int, ...]:
+        """Tokens of a beat on each side where tokens are split or joined."""
+        return tuple(tp for tp in (self.TP_IN, self.TP_OUT) if tp > 1) if self.TP_IN != self.TP_OUT else ()
+
+    def stores(self) -> tuple[Store, ...]:
+        simd = self.middle()
+        word, folds = simd * self.inputs()[0].dtype.bits, self.channels // simd
+        if folds == 1 or not self._tokens():
+            return ()
+        split = (Store("SPLIT", self.TP_IN * word, 2 * folds, fixed=True),) if self.TP_IN > 1 else ()
+        join = (Store("JOIN", word, 2 * folds, copies=self.TP_OUT, fixed=True),) if self.TP_OUT > 1 else ()
+        return split + join
+
     def resources(self) -> Resources:
-        src, simd = self.inputs()[0], self.middle()
-        word, folds = simd * src.dtype.bits, self.channels // simd
-        lut, bits = 10.0, 0
-        if simd != self.SIMD_OUT:
-            lut += self.TP_OUT * word
-        if self.TP_IN != self.TP_OUT:
-            for tp in (self.TP_IN, self.TP_OUT):
-                if tp > 1:
-                    bits += 2 * folds * tp * word if folds > 1 else tp * word
-                    lut += tp * word * max(1, 2 * folds / 64) + 30
-        return Resources(lut=lut, bits=bits)
+        simd = self.middle()
+        word = simd * self.inputs()[0].dtype.bits
+        lut = 10.0 + (self.TP_OUT * word if simd != self.SIMD_OUT else 0)
+        return self.total(lut + sum(tp * word * (simd == self.channels) + 30 for tp in self._tokens()))
 
     def rtl_parameters(self) -> dict[str, int]:
         names = ("SIMD_IN", "SIMD_OUT", "TP_IN", "TP_OUT")

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, Layer, Resources
+from .storage import Store
 
 
 class WrapRows(Layer):
@@ -63,11 +64,12 @@ class WrapRows(Layer):
     def cycles(self) -> int:
         return (max(self.height, self.count) if self.frame else self.height + self._again) * self._row
 
+    def stores(self) -> tuple[Store, ...]:
+        rows = 2 * self.height if self.frame else max(1, min(self.height, self._again))
+        return (Store("RAM", self.SIMD * self.element.bits, rows * self._row),)
+
     def resources(self) -> Resources:
-        rows = 2 * self.height if self.frame else min(self.height, self._again)
-        width = self.SIMD * self.element.bits
-        bits = rows * self._row * width
-        return Resources(lut=60 + 2 * width, bram18=-(-bits // 18432) if bits > 4096 else 0, bits=bits)
+        return self.total(60 + 2 * self.SIMD * self.element.bits)
 
     def rtl_parameters(self) -> dict[str, int]:
         names = ("height", "width", "channels", "start", "count", "frame", "SIMD")
