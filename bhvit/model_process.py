@@ -110,6 +110,8 @@ def reference(folder: Path, data: str, count: int | None, out: Path) -> None:
     arrays: dict[str, Any] = {"images": images, "logits": logits, "qd_levels": levels}
     if found.labels is not None:
         arrays["labels"] = np.asarray(found.labels)
+    if found.classes is not None:
+        arrays["class_names"] = np.asarray(found.classes, str)
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **arrays)
     _answer({"message": f"{len(images)} images: logits by PyTorch"})

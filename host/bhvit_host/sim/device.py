@@ -18,10 +18,11 @@ from pynqmetadata.views.runtime import RuntimeMetadataParser
 
 from ..errors import HostError
 from ..settings import Registers
+from .golden import GoldenProcess
 from .hwh import MARK
 from .memory import BufferObject, BusError, Memory, SimBuffer
 from .models import Control, Dma, Slave, identity, ultrascale_clocks, zynq_clocks
-from .stream import StreamProcess
+from .shell import ShellProcess, ShellSlave
 from .window import RegisterWindow
 
 #: what stands behind the DMA registers -> evidence of a result
@@ -48,7 +49,7 @@ class SimDevice(Device):
         self.simulated = EVIDENCE[model]
         self.capabilities = {"MEMORY_MAPPED": True}
         self.bitfile_name, self.timestamp = "", ""
-        self.memory, self.stream, self.log = Memory(), None, None
+        self.memory, self.process, self.log = Memory(), None, None
         self._python, self._registers = python or os.environ.get("BHVIT_PYTHON"), registers
         clocks = zynq_clocks() if platform == "zynq-7000" else ultrascale_clocks()
         self._processor = [(base, 0x1000, slave) for base, slave in clocks.items()]
@@ -105,49 +106,48 @@ class SimDevice(Device):
 
     def download(self, bitstream, parser=None) -> None:
         """Start the design of a simulated bitfile. Raises HostError for a bitfile of a board."""
-        design = read_design(Path(bitstream.bitfile_name))
+        bitfile = Path(bitstream.bitfile_name)
+        design = read_design(bitfile)
         self.close()
+        slaves = self._start_golden(design, bitfile) if self.model == "golden" else self._start_rtl(design, bitfile)
         self._map = list(self._processor)
-        self.stream = self._start(design, Path(bitstream.bitfile_name).parent)
-        blocks = {b["vlnv"]: Registers(b) for b in self._registers["blocks"].values()}
-        found = {blocks[d["type"]].vlnv: d for d in parser.ip_dict.values() if d["type"] in blocks}
-        dma_block, control_block = (Registers(self._registers["blocks"][b]) for b in ("dma", "control"))
-        dma = Dma(dma_block, self.memory, self.stream, design["data_width"] // 8)
-        control = Control(control_block, identity(control_block, design), dma)
-        for block, slave in ((dma_block, dma), (control_block, control)):
-            if block.vlnv in found:
-                d = found[block.vlnv]
-                self._map.append((d["phys_addr"], d["addr_range"], slave))
-        self.dma, self.control = dma, control
+        for block, slave in slaves.items():
+            vlnv = self._registers["blocks"][block]["vlnv"]
+            self._map += [(d["phys_addr"], d["addr_range"], slave) for d in parser.ip_dict.values()
+                          if d["type"] == vlnv]
         self.post_download(bitstream, parser, self.name)
 
-    def _start(self, design: dict[str, Any], folder: Path) -> StreamProcess:
-        shape = [str(design[k]) for k in ("input_beat_bytes", "input_beats", "output_beat_bytes", "output_beats",
-                                          "patience")]
-        if self.model == "golden":
-            if not self._python:
-                raise HostError("The golden model needs the flow's Python.", "BHVIT_PYTHON",
-                                do="set it to .venv/bin/python of the repository, or simulate the RTL")
-            return StreamProcess([self._python, "-m", "bhvit.finn_flow.package.golden_server",
-                                  str((folder / design["golden"]).resolve())], folder)
+    def _start_golden(self, design: dict[str, Any], bitfile: Path) -> dict[str, Slave]:
+        if not self._python:
+            raise HostError("The golden model needs the flow's Python.", "BHVIT_PYTHON",
+                            do="set it to .venv/bin/python of the repository, or simulate the RTL")
+        graph = bitfile.parent / design["golden"]
+        self.process = GoldenProcess([self._python, "-m", "bhvit.finn_flow.package.golden_server", graph.resolve()],
+                                     bitfile.parent)
+        dma_block, control_block = (Registers(self._registers["blocks"][b]) for b in ("dma", "control"))
+        dma = Dma(dma_block, self.memory, self.process, design["data_width"] // 8)
+        return {"dma": dma, "control": Control(control_block, identity(control_block, design), dma)}
+
+    def _start_rtl(self, design: dict[str, Any], bitfile: Path) -> dict[str, Slave]:
         if machine.machine() != design["machine"]:
-            raise HostError("The package's simulator is for another processor.", design["server"],
+            raise HostError("The package's simulator is for another processor.", bitfile,
                             f"it was built for {design['machine']}, this is {machine.machine()}",
                             "run `bhvit deploy` on this kind of machine")
-        server = (folder / design["server"]).resolve()
-        if server.is_file() and not os.access(server, os.X_OK):
-            server.chmod(server.stat().st_mode | 0o111)  # archives and installers drop the right to execute
-        return StreamProcess([str(server), *shape], folder / design["memories"])
+        exe = (bitfile.parent / design["simulator"]).resolve()
+        if exe.is_file() and not os.access(exe, os.X_OK):
+            exe.chmod(exe.stat().st_mode | 0o111)  # archives and installers drop the right to execute
+        self.process = ShellProcess(exe, bitfile.parent / design["memories"], self.memory)
+        return {b: ShellSlave(self.process, b) for b in ShellSlave.INDEX}
 
     def close(self) -> None:
         """End the simulation."""
-        stream, self.stream = self.stream, None
-        if stream is not None:
-            stream.close()
+        process, self.process = self.process, None
+        if process is not None:
+            process.close()
 
 
 def read_design(bitfile: Path) -> dict[str, Any]:
-    """What a simulated bitfile says: identity, stream shapes, simulator. Raises HostError."""
+    """What a simulated bitfile says: identity, sizes, simulator. Raises HostError."""
     data = bitfile.read_bytes()
     if not data.startswith(MARK):
         raise HostError("This bitfile is not for the simulated device.", bitfile, "it lacks the mark of simulated ones",

@@ -1,6 +1,5 @@
-"""Register models of the simulated device: DMA, control block, clocks of the processing system.
-
-The DMA is that of the shell: registers of Xilinx AXI DMA in direct register mode (PG021), without data realignment.
+"""Register models of the simulated device: clocks of the processing system; for the golden model also the shell's DMA
+(registers of Xilinx AXI DMA in direct register mode, PG021, without data realignment) and its control block.
 """
 
 from __future__ import annotations
@@ -8,8 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..settings import Registers
+from .golden import GoldenProcess
 from .memory import AddressError, Memory
-from .stream import StreamProcess
 
 
 class Slave:
@@ -83,7 +82,7 @@ class Channel:
 class Dma(Slave):
     """Both channels, the memory on one side and the accelerator on the other. width: bytes of a memory word."""
 
-    def __init__(self, registers: Registers, memory: Memory, stream: StreamProcess, width: int) -> None:
+    def __init__(self, registers: Registers, memory: Memory, stream: GoldenProcess, width: int) -> None:
         super().__init__()
         self.memory, self.stream = memory, stream
         self.send = Channel("MM2S", "SA", registers, width)

@@ -1,7 +1,6 @@
-"""The accelerator behind the simulated DMA: a process that takes and gives bytes over a pipe.
+"""The flow's integer golden model behind the simulated DMA: a process that takes and gives bytes over a pipe.
 
-The process is the Verilated design (`server.cpp` of the flow says what is spoken), or the flow's golden model, which
-speaks the same language without a clock.
+It has no clock and is no RTL; the flow's `golden_server.py` says what is spoken.
 """
 
 from __future__ import annotations
@@ -19,22 +18,20 @@ _REQUEST = struct.Struct("<BI")
 _STATUS = struct.Struct("<7QII")
 
 
-class StreamProcess:
-    """One accelerator process.
+class GoldenProcess:
+    """The golden model as an accelerator.
 
     Attributes of the last answer: cycles (since the start), taken and given (bytes since the last reset), frames_in,
     frames_out, interval, latency (cycles).
     """
 
     def __init__(self, command: Sequence[str], cwd: Path) -> None:
-        self._log = None
         try:
             self._process = subprocess.Popen(list(map(str, command)), cwd=cwd, stdin=subprocess.PIPE,
                                              stdout=subprocess.PIPE)
         except OSError as e:
-            raise HostError("The simulation of the accelerator does not start.", command[0], e.strerror,
-                            "the package's simulator runs on Linux of the processor kind that it was built on; build "
-                            "the package again on this machine with `bhvit deploy`") from e
+            raise HostError("The golden model does not start.", command[0], e.strerror,
+                            "set BHVIT_PYTHON to the Python of the flow's environment") from e
         self.cycles = self.taken = self.given = self.frames_in = self.frames_out = self.interval = self.latency = 0
         self._data: list[np.ndarray] = []
         self.poll()
@@ -73,14 +70,11 @@ class StreamProcess:
             self._process.stdin.write(_REQUEST.pack(ord(op), n) + data)
             self._process.stdin.flush()
             answer = self._process.stdout.read(_STATUS.size)
-            (self.cycles, self.taken, self.given, self.frames_in, self.frames_out, self.interval, self.latency, broken,
+            (self.cycles, self.taken, self.given, self.frames_in, self.frames_out, self.interval, self.latency, _,
              size) = _STATUS.unpack(answer)
             if size:
                 self._data.append(np.frombuffer(self._process.stdout.read(size), np.uint8))
         except (OSError, ValueError, struct.error) as e:
             code = self._process.poll()
-            raise HostError("The simulation of the accelerator has ended.", self._process.args[0],
+            raise HostError("The golden model has ended.", self._process.args[0],
                             f"exit code {code}" if code is not None else e) from e
-        if broken:
-            raise HostError("The accelerator broke the rules of its output stream.", why="TVALID dropped before TREADY"
-                            if broken & 1 else "TDATA changed while TREADY was low", do="this is a defect of the RTL")

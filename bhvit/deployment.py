@@ -1,0 +1,227 @@
+"""The deployment package: everything that a board, or a machine without one, needs to run a finished build.
+
+    NAME/  README.md LICENSE pyproject.toml SHA256SUMS  self_test.py driver.py validate.py
+           driver/    the host distribution (bhvit_host)
+           overlay/   settings.json provenance.json SHA256SUMS  bitfile/ simulation/ data/ notebooks/
+
+A package without a bitfile for a board says so in its name. Host and flow meet here, and otherwise only in these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = ROOT / "host"
+NOTEBOOK = ROOT / "notebooks" / "5_pynq_inference.ipynb"
+SUMS = "SHA256SUMS"
+#: images in a package, unless asked otherwise
+IMAGES = 32
+
+
+def host_import() -> None:
+    """Make `bhvit_host` importable here: it is a distribution of its own."""
+    if str(HOST) not in sys.path:
+        sys.path.append(str(HOST))
+
+
+def deploy(build: Path, out: Path, *, data: str | None = None, images: int = IMAGES, bitfile: Path | None = None,
+           archive: bool = False, optimize: str = "-O1") -> dict[str, Any]:
+    """Write the package of a finished build below `out`.
+
+    Args:
+        data: SPEC of the test images, whose logits PyTorch computes now; without, images that the build has logits of.
+        images: at most so many. bitfile: .bit with the .hwh beside it (default: BUILD/bitfile/finn-accel.bit, if there
+            is one). archive: also write NAME.zip. optimize: g++ level of the simulator.
+    Returns:
+        {"package", "zip", "images", "bitfile", "build_hash"}.
+    Raises:
+        UserError: no finished build, a bitfile without hwh, a part without a processor.
+    """
+    from bhvit.finn_flow.build import load_build
+    from bhvit.finn_flow.package.settings import settings
+    from bhvit.finn_flow.stitch import Design
+
+    folder, config = load_build(build)
+    design = Design.load(folder / "stitched_ip")
+    bit = _bitfile(folder, bitfile)
+    reference = _reference(folder, data, images)
+    names = reference.pop("class_names", None)
+    stem = Path(config["model"]).stem
+    values = settings(design, config, name=stem, classes=reference["logits"].shape[1],
+                      class_names=None if names is None else [str(n) for n in names],
+                      bitfile=None if bit is None else f"bitfile/{bit.name}", simulation="simulation/simulated.bit")
+    name = re.sub(r"[^a-z0-9_]+", "_", f"{stem}_{values['board']}".lower()) + ("" if bit else "_nobitfile")
+    target = Path(out) / name
+    partial = target.with_name(target.name + ".partial")
+    if target.exists() and not (target / "overlay" / "settings.json").is_file():
+        raise UserError("The output holds something else.", target, do="name another folder, or remove it")
+    shutil.rmtree(partial, ignore_errors=True)
+    overlay = partial / "overlay"
+    overlay.mkdir(parents=True)
+    _write_json(overlay / "settings.json", values)
+    (overlay / "__init__.py").write_text('"""A deployed accelerator; see settings.json and the README."""\n')
+    _simulation(folder, design, values, overlay / "simulation", config["jobs"], optimize)
+    if bit is not None:
+        (overlay / "bitfile").mkdir()
+        for f in (bit, bit.with_suffix(".hwh")):
+            shutil.copyfile(f, overlay / "bitfile" / f.name)
+    _data(overlay / "data", reference)
+    (overlay / "notebooks").mkdir()
+    shutil.copyfile(NOTEBOOK, overlay / "notebooks" / NOTEBOOK.name)
+    (overlay / "notebooks" / "__init__.py").write_text('"""Notebooks for `pynq get-notebooks`."""\n')
+    _write_json(overlay / "provenance.json", _provenance(folder, values, reference["source"], bit))
+    _frame(partial, values, name, len(reference["images"]), bit)
+    _sums(overlay)
+    _sums(partial, skip="overlay/", also=f"overlay/{SUMS}")
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    packed = _zip(target) if archive else None
+    return {"package": str(target), "zip": None if packed is None else str(packed), "images": len(reference["images"]),
+            "source": reference["source"], "bitfile": None if bit is None else str(bit),
+            "build_hash": values["build_hash"]}
+
+
+def _bitfile(folder: Path, given: Path | None) -> Path | None:
+    bit = given or folder / "bitfile" / "finn-accel.bit"
+    if not bit.is_file():
+        if given:
+            raise UserError("The bitfile does not exist.", given, do="give a .bit file, or leave the option away")
+        return None
+    if not bit.with_suffix(".hwh").is_file():
+        raise UserError("The hwh file is missing.", bit.with_suffix(".hwh"), "pynq needs it beside the bitfile",
+                        "copy it there: same folder, same name")
+    return bit
+
+
+def _reference(folder: Path, data: str | None, images: int) -> dict[str, Any]:
+    """Images, integer logits, labels where known: from PyTorch now, or what the build has stored."""
+    from bhvit.finn_flow.cosim import run_reference
+
+    if data is not None:
+        file = folder / "report" / f"reference_deploy_{hashlib.sha256(data.encode()).hexdigest()[:12]}_{images}.npz"
+        run_reference(folder / "model", data, images, file)
+        files, source = [file], f"PyTorch, {data}"
+    else:
+        files = [folder / "model" / "network.golden.npz", *sorted((folder / "report").glob("reference_*.npz"))]
+        source = "PyTorch, stored in the build"
+    found: dict[str, Any] = {}
+    for f in files:
+        with np.load(f, allow_pickle=False) as d:
+            pixels = d["images"] if "images" in d else d["pixels"]
+            if "images" not in found or len(found["images"]) < min(images, len(pixels)):
+                found = {"images": pixels[:images], "logits": d["logits"][:images].reshape(len(pixels[:images]), -1)}
+                found |= {k: d[k][:images] for k in ("labels",) if k in d}
+                found |= {k: d[k] for k in ("class_names",) if k in d}
+    return {**found, "source": source}
+
+
+def _simulation(folder: Path, design, values: dict[str, Any], target: Path, jobs: int, optimize: str) -> None:
+    from bhvit.finn_flow.package.settings import simulated_design
+    from bhvit.finn_flow.shell.design import ShellParameters
+    from bhvit.finn_flow.shell.sim import build_shell_simulator
+
+    host_import()
+    from bhvit_host.sim.hwh import write
+
+    about = simulated_design(design, values, machine=platform.machine())
+    parameters = ShellParameters.of(design, values["clock_mhz"], axi_bits=values["data_width"])
+    exe = build_shell_simulator(design, parameters, folder / "sim", jobs=jobs, optimize=optimize)
+    write(target, values, json.dumps(about, indent=1).encode())
+    shutil.copy(exe, target / about["simulator"])
+    shutil.copytree(design.memories, target / about["memories"])
+    shutil.copyfile(design.folder / "graph.onnx", target / about["golden"])
+
+
+def _data(target: Path, reference: dict[str, Any]) -> None:
+    target.mkdir()
+    np.save(target / "input.npy", np.ascontiguousarray(reference["images"], np.uint8))
+    np.save(target / "expected_output.npy", np.rint(reference["logits"]).astype(np.int32))
+    if "labels" in reference:
+        np.save(target / "labels.npy", np.asarray(reference["labels"], np.int64))
+
+
+def _provenance(folder: Path, values: dict[str, Any], source: str, bit: Path | None) -> dict[str, Any]:
+    def read(name: str) -> Any:
+        file = folder / "report" / name
+        return json.loads(file.read_text()) if file.is_file() else None
+
+    cosim = read("cosim.json") or {}
+    keys = ("images", "bit_exact_images", "interval_cycles", "latency_cycles", "source")
+    return {"build": read("provenance.json"), "build_hash": values["build_hash"], "test_images": source,
+            "simulation": {k: cosim[k] for k in keys} if cosim else None,
+            "bitfile": None if bit is None else hashlib.sha256(bit.read_bytes()).hexdigest(),
+            "model": hashlib.sha256((folder / "model" / "model.yaml").read_bytes()).hexdigest(),
+            "weights": hashlib.sha256((folder / "model" / "weights.safetensors").read_bytes()).hexdigest()}
+
+
+def _frame(target: Path, values: dict[str, Any], name: str, images: int, bit: Path | None) -> None:
+    """What surrounds the overlay: scripts, driver, README, licence, pyproject."""
+    host_import()
+    from bhvit_host import __version__ as version
+
+    source = HOST / "package"
+    for script in ("self_test.py", "driver.py", "validate.py"):
+        shutil.copyfile(source / script, target / script)
+    shutil.copyfile(ROOT / "LICENSE", target / "LICENSE")
+    shutil.copytree(HOST / "bhvit_host", target / "driver" / "bhvit_host",
+                    ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    shutil.copyfile(HOST / "pyproject.toml", target / "driver" / "pyproject.toml")
+    net = values["network"]
+    kept = values["streams"]
+    text = {**{k: values[k] for k in ("board", "part", "platform", "clock_mhz", "build_hash")},
+            "title": f"{values['name']} for {values['board']}", "version": version, "images": images,
+            "distribution": name.replace("_", "-"), "module": name,
+            "clock_source": "assumed" if bit is None else "as built",
+            "input_shape": " x ".join(map(str, ("N", *kept["input"]["dims"]))),
+            "output_text": "the class" if net["output"] == "top1" else
+                           f"{net['classes']} integer logits ({kept['output']['dtype']})",
+            "evidence": "**No bitfile for a board: this package runs on the simulated device only.** Simulated time is "
+                        "no board performance." if bit is None else "With a bitfile for the board.",
+            "bitfile_text": "absent: the build was not synthesized" if bit is None
+                            else "bitfile and hwh for the board (same stem)",
+            "simulation_text": f"On Linux ({platform.machine()}) with Python 3.10 or 3.11: `pip install pynq==4.0.0 "
+                               "\"numpy<2\" Pillow`, then the same commands. Where pynq finds no board, the simulated "
+                               "device takes its place and says so: pynq's own code runs, and behind the registers "
+                               "the RTL of DMA, control block and accelerator, simulated by Verilator."}
+    for file in ("README.md", "pyproject.toml"):
+        (target / file).write_text(Template((source / f"{file}.in").read_text()).substitute(text))
+
+
+def _sums(folder: Path, skip: str | None = None, also: str | None = None) -> None:
+    """SHA256SUMS of all files in a folder, for `sha256sum -c`; without those below `skip`, except `also`."""
+    lines = []
+    for f in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = f.relative_to(folder).as_posix()
+        if name != SUMS and (skip is None or not name.startswith(skip) or name == also):
+            lines.append(f"{hashlib.sha256(f.read_bytes()).hexdigest()}  {name}\n")
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _zip(folder: Path) -> Path:
+    """NAME.zip beside the folder; the same content gives the same bytes."""
+    target = folder.with_name(folder.name + ".zip")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as z:
+        for f in sorted(p for p in folder.rglob("*") if p.is_file()):
+            info = zipfile.ZipInfo(f"{folder.name}/{f.relative_to(folder).as_posix()}", (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (0o755 if f.stat().st_mode & 0o100 else 0o644) << 16
+            z.writestr(info, f.read_bytes())
+    return target
