@@ -4,8 +4,9 @@
 // Taps: centre, up 1, down 1, up 2, down 2, left 1, right 1, left 2, right 2.
 // Streams: in0 U, in1 Y: (HEIGHT + 4) x WIDTH tokens (consumed together); out0 V, out1 U at the centre: HEIGHT x WIDTH;
 // SIMD elements a beat, channel-minor. Constants word: 9 coefficients per lane (lane-major), then the offsets.
-// Rows go to a ring of ten (row r in bank r mod 5, so five adjacent rows are read at once); the next frame loads while
-// this one is computed. A row is read in WIDTH + 4 columns (-2 .. WIDTH + 1): frame = max((H+4)*W, H*(W+4))*C/SIMD cycles.
+// Rows go to a ring of RING rows in banks, so that five adjacent rows are read at once (10: row r in bank r mod 5; 6 to 9:
+// a bank each). With 10 the next frame loads while this one is computed, with fewer it waits for the last row at the end:
+// frame = max((H+4)*W, H*(W+4))*C/SIMD cycles with 10. A row is read in WIDTH + 4 columns (-2 .. WIDTH + 1).
 // Latency: five rows. Nine multipliers per lane. Checked: parameters at time 0.
 module bv_shift #(
     parameter int HEIGHT    = 0,
@@ -23,6 +24,9 @@ module bv_shift #(
     parameter int SIMD      = 1,
     parameter int SETS      = 1,
     parameter int REPEAT    = 1,
+    parameter int RING      = 10,
+    parameter U_STYLE       = "auto",
+    parameter Y_STYLE       = "auto",
     parameter COEF_FILE     = "",
     parameter COEF_STYLE    = "auto"
 ) (
@@ -46,7 +50,9 @@ module bv_shift #(
   localparam int ROW = WIDTH * CF;  // words per row
   localparam int UW = SIMD * U_BITS;
   localparam int YW = SIMD * Y_BITS;
-  localparam int YROWS = 8;  // a row of Y is read between two and nine rows after it is written
+  localparam int BANKS = RING == 10 ? 5 : RING;
+  localparam int SLOTS = RING == 10 ? 2 : 1;
+  localparam int YROWS = RING - 2;  // a row of Y is read between two and RING - 1 rows after it is written
   localparam int PB = U_BITS + COEF_BITS;
   localparam int KSB = $clog2(KS_MAX + 1);
   localparam int YB = Y_BITS + KY + KS_MAX;
@@ -57,20 +63,22 @@ module bv_shift #(
   localparam int XW = WIDTH > 1 ? $clog2(WIDTH) : 1;
   localparam int HW = HEIGHT > 1 ? $clog2(HEIGHT) : 1;
   localparam int RW = ROW > 1 ? $clog2(ROW) : 1;
-  localparam int BW = $clog2(2 * ROW);
+  localparam int BW = SLOTS * ROW > 1 ? $clog2(SLOTS * ROW) : 1;
+  localparam int NW = $clog2(BANKS);
   localparam int YA = $clog2(YROWS * ROW);
   localparam int KW = SETS * CF > 1 ? $clog2(SETS * CF) : 1;
-  initial if (HEIGHT < 1 || WIDTH < 1 || EXT != 4 || CF * SIMD != CHANNELS)
-    $error("bv_shift: HEIGHT=%0d WIDTH=%0d CHANNELS=%0d EXT=%0d SIMD=%0d", HEIGHT, WIDTH, CHANNELS, EXT, SIMD);
+  initial if (HEIGHT < 1 || WIDTH < 1 || EXT != 4 || CF * SIMD != CHANNELS || RING < 6 || RING > 10)
+    $error("bv_shift: HEIGHT=%0d WIDTH=%0d CHANNELS=%0d EXT=%0d SIMD=%0d RING=%0d", HEIGHT, WIDTH, CHANNELS, EXT, SIMD,
+           RING);
 
   // ---- rows in the ring ----------------------------------------------------------------------------------------------
   logic ce, take, write_row, read_row, read_frame, go;
   logic [3:0] rows;  // complete rows that are still needed
   logic [RW-1:0] wword;
-  logic [2:0] wbank;
+  logic [NW-1:0] wbank;
   logic wslot;
   logic [YA-1:0] wy;
-  assign take = in0_valid && in1_valid && rows < 4'd10;
+  assign take = in0_valid && in1_valid && rows < 4'(RING);
   assign in0_ready = take;
   assign in1_ready = take;
   assign write_row = take && int'(wword) == ROW - 1;
@@ -90,8 +98,8 @@ module bv_shift #(
         wy <= int'(wy) == YROWS * ROW - 1 ? '0 : YA'(wy + 1'b1);
       end
       if (write_row) begin
-        wbank <= wbank == 3'd4 ? '0 : wbank + 1'b1;
-        if (wbank == 3'd4) wslot <= !wslot;
+        wbank <= bank_add(wbank, 1);
+        if (int'(wbank) == BANKS - 1) wslot <= SLOTS > 1 && !wslot;
       end
     end
   end
@@ -103,7 +111,7 @@ module bv_shift #(
   logic [RW-1:0] cword;  // cx * CF + fold
   logic [RW-1:0] vword;  // (col - 4) * CF + fold
   logic [HW-1:0] row;
-  logic [2:0] base;      // bank of the top row
+  logic [NW-1:0] base;   // bank of the top row
   logic base_slot;
   logic [YA-1:0] ybase, yword;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
@@ -115,10 +123,10 @@ module bv_shift #(
   assign read_frame = read_row && last_row;
 
   function automatic logic [YA-1:0] y_row(input logic [YA-1:0] a, input int n);  // a + n rows, cyclic
-    return YA'(int'(a) >= (YROWS - n) * ROW ? int'(a) - (YROWS - n) * ROW : int'(a) + n * ROW);
+    return YA'(int'(a) >= (YROWS - n % YROWS) * ROW ? int'(a) - (YROWS - n % YROWS) * ROW : int'(a) + n % YROWS * ROW);
   endfunction
-  function automatic logic [2:0] bank_add(input logic [2:0] b, input int n);
-    return 3'(int'(b) >= 5 - n ? int'(b) - (5 - n) : int'(b) + n);
+  function automatic logic [NW-1:0] bank_add(input logic [NW-1:0] b, input int n);  // n <= BANKS
+    return NW'(int'(b) >= BANKS - n ? int'(b) - (BANKS - n) : int'(b) + n);
   endfunction
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(ce && read_frame), .set);
@@ -149,8 +157,8 @@ module bv_shift #(
       end
       if (read_row) begin
         row <= last_row ? '0 : HW'(row + 1'b1);
-        base <= last_row ? base : bank_add(base, 1);  // a frame ends with five rows
-        if (last_row || base == 3'd4) base_slot <= !base_slot;
+        base <= last_row ? bank_add(base, 5) : bank_add(base, 1);  // a frame ends with five rows
+        if (last_row || int'(base) == BANKS - 1) base_slot <= SLOTS > 1 && !base_slot;
         ybase <= last_row ? y_row(ybase, 5) : y_row(ybase, 1);
         yword <= last_row ? y_row(ybase, 5) : y_row(ybase, 1);
       end
@@ -158,22 +166,22 @@ module bv_shift #(
   end
 
   // ---- stage 1: memories ---------------------------------------------------------------------------------------------
-  logic [UW-1:0] bank_data[5];
+  logic [UW-1:0] bank_data[BANKS];
   logic [YW-1:0] y1;
   logic [WORD-1:0] word1;
-  logic [2:0] base1;
+  logic [NW-1:0] base1;
   logic [FW-1:0] fold1;
   logic v1, use1;
-  for (genvar b = 0; b < 5; b++) begin : g_bank
+  for (genvar b = 0; b < BANKS; b++) begin : g_bank
     logic slot;
     logic [RW-1:0] at;
-    assign at = bank_add(base, 2) == 3'(b) ? cword : vword;
-    assign slot = base_slot ^ (3'(b) < base);
-    bv_ram #(.WIDTH(UW), .DEPTH(2 * ROW)) u_ram (
-        .clk, .we(take && wbank == 3'(b)), .waddr(BW'(int'(wword) + (wslot ? ROW : 0))), .wdata(in0_data),
+    assign at = bank_add(base, 2) == NW'(b) ? cword : vword;
+    assign slot = SLOTS > 1 && (base_slot ^ (NW'(b) < base));
+    bv_ram #(.WIDTH(UW), .DEPTH(SLOTS * ROW), .STYLE(U_STYLE)) u_ram (
+        .clk, .we(take && wbank == NW'(b)), .waddr(BW'(int'(wword) + (wslot ? ROW : 0))), .wdata(in0_data),
         .re(ce && go), .raddr(BW'(int'(at) + (slot ? ROW : 0))), .rdata(bank_data[b]));
   end
-  bv_ram #(.WIDTH(YW), .DEPTH(YROWS * ROW)) u_y (
+  bv_ram #(.WIDTH(YW), .DEPTH(YROWS * ROW), .STYLE(Y_STYLE)) u_y (
       .clk, .we(take), .waddr(wy), .wdata(in1_data), .re(ce && go), .raddr(yword), .rdata(y1));
   bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(COEF_FILE), .STYLE(COEF_STYLE)) u_rom (
       .clk, .en(ce && go), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));

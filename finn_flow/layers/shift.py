@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..streams import Stream, s, u
-from .base import Const, Constants, Layer, Memory, Resources, floor_shift, saturate
+from .base import Const, Constants, FoldingError, Layer, Memory, Resources, floor_shift, saturate
+from .storage import Store
 
 #: (dy, dx) of the taps in the order of ``coef``
 TAPS = ((0, 0), (-1, 0), (1, 0), (-2, 0), (2, 0), (0, -1), (0, 1), (0, -2), (0, 2))
@@ -40,11 +41,14 @@ class Shift(Layer):
     ks_max: int = 0
     sh: int = 0
     SIMD: int = 1
+    RING: int = 10
 
     def check(self) -> None:
         super().check()
         if self.ext not in (0, 4):
             raise ValueError(f"shift: ext={self.ext} must be 4 (extended map) or 0 (natural order, no kernel).")
+        if not 6 <= self.RING <= 10:
+            raise FoldingError(f"RING={self.RING} rows are not possible.", where="layer shift", do="choose 6 to 10")
 
     @property
     def _fold(self) -> int:
@@ -75,18 +79,39 @@ class Shift(Layer):
 
     def cycles(self) -> int:
         """Rows come in extended by ext; each row is read with two columns more on either side."""
-        return max((self.height + self.ext) * self.width, self.height * (self.width + 4)) * self._fold
+        if self.RING == 10:
+            return max((self.height + self.ext) * self.width, self.height * (self.width + 4)) * self._fold
+        return self._frame() * self._fold
+
+    def _frame(self) -> int:
+        """Columns per frame when rows wait for a place in the ring and windows for their rows."""
+        frames, rows = 6, self.height + self.ext
+        written, freed, ends = [0], [0] * (frames * rows + self.RING), []
+        now = 0
+        for f in range(frames):
+            for j in range(self.height):
+                newest = f * rows + j + 4
+                while len(written) <= newest + 1:
+                    n = len(written) - 1
+                    written.append(max(written[-1], freed[n - self.RING] if n >= self.RING else 0) + self.width)
+                now = max(now, written[newest + 1]) + self.width + 4
+                last = j == self.height - 1
+                for r in range(f * rows + j, f * rows + j + (5 if last else 1)):
+                    freed[r] = now
+            ends.append(now)
+        return ends[-1] - ends[-2]
+
+    def stores(self) -> tuple[Store, ...]:
+        row, folds = self.width * self._fold, self.sets * self._fold
+        banks, slots = (5, 2) if self.RING == 10 else (self.RING, 1)
+        word = self.SIMD * (len(TAPS) * self.coef_bits + self.o_bits) + self.ks_max.bit_length()
+        late = (Store("LATE", 4 * self.SIMD * self.u_bits, self._fold, fixed=True),) if self._fold > 1 else ()
+        return (Store("U", self.SIMD * self.u_bits, slots * row, copies=banks),
+                Store("Y", self.SIMD * self.y_bits, (self.RING - 2) * row), *late,
+                Store("COEF", word, folds, const=True))
 
     def resources(self) -> Resources:
-        words = self.width * self._fold
-        word = self.SIMD * (len(TAPS) * self.coef_bits + self.o_bits) + self.ks_max.bit_length()
-        rom = self.sets * self._fold * word
-        in_lut = self.sets * self._fold <= 256
-        bits = words * self.SIMD * (10 * self.u_bits + 8 * self.y_bits) + rom
-        bram = 5 * -(-2 * words * self.SIMD * self.u_bits // 18432) + -(-8 * words * self.SIMD * self.y_bits // 18432)
-        bram += 0 if in_lut else -(-word // 36) * -(-self.sets * self._fold // 512)
-        lut = 700 + 270 * self.SIMD + (0.03 * rom if in_lut else 0)
-        return Resources(lut=lut, bram18=bram, dsp=len(TAPS) * self.SIMD, bits=bits)
+        return self.total(700 + 270 * self.SIMD, len(TAPS) * self.SIMD)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         shape = (self.sets, len(TAPS), self._fold, self.SIMD)
@@ -111,4 +136,7 @@ class Shift(Layer):
             dict(height=5, width=4, channels=4, ky=4, sh=7, SIMD=4, sets=3),
             dict(height=3, width=4, channels=4, ky=3, ks_max=2, sh=7, SIMD=2, sets=3),
             dict(height=2, width=1, channels=2, ky=4, sh=7),
+            dict(height=6, width=5, channels=4, ky=6, sh=7, SIMD=2, RING=6),
+            dict(height=5, width=6, channels=2, ky=6, sh=7, SIMD=2, RING=7, sets=2),
+            dict(height=7, width=9, channels=2, ky=6, sh=7, RING=9),
         ]
