@@ -157,30 +157,32 @@ def _headers(flags: Sequence[str], search: Sequence[str]) -> list[str | Path]:
 
 
 def compile_source(text: str, kernels: Iterable[type[Layer]], folder: Path, *, sanitize: bool = True,
-                   first: Sequence[Path] = ()) -> Path:
-    """Write a program to ``folder/csim.cpp`` and compile it to ``folder/csim``.
+                   first: Sequence[Path] = (), name: str = "csim", objects: Sequence[Path] | None = ()) -> Path:
+    """Write a program to ``folder/<name>.cpp`` and compile it to ``folder/<name>``.
 
     Without optimization: compiling takes most of the time, running next to nothing.
 
     Args:
         kernels: the layers that the program uses. first: include folders that come before the kernels' own (mutated
-            kernels).
+            kernels). objects: object files to link; None: do not link, the result is the object file ``<name>.o``.
     Raises:
         HlsCompileError: with the first error that the compiler printed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    source = folder / "csim.cpp"
+    source = folder / f"{name}.cpp"
     source.write_text(text)
     outside = sorted({str(kernel(k).parent) for k in kernels} - {str(INCLUDE / "bhvit")})
     search = [f"-I{SIM}", f"-I{INCLUDE}", "-isystem", str(ap_types())]
     flags = [*FLAGS, *(SANITIZE if sanitize else ())]
+    result = folder / (name if objects is not None else f"{name}.o")
+    link = ["-c"] if objects is None else [*objects, "-pthread"]
     command = [compiler(), *flags, *_headers(flags, search), *(f"-I{d}" for d in (*first, *outside)), *search, source,
-               "-pthread", "-o", folder / "csim"]
+               *link, "-o", result]
     p = subprocess.run(command, capture_output=True, text=True)
     if p.returncode:
         error = next((line for line in p.stderr.splitlines() if "error:" in line), p.stderr[-500:])
         raise HlsCompileError("The C++ compiler refused an HLS kernel.", where=str(source), why=error.strip())
-    return folder / "csim"
+    return result
 
 
 def compile_program(text: str, vectors: dict[str, tuple[Stream, np.ndarray]], kernels: Iterable[type[Layer]],

@@ -1,12 +1,13 @@
 """Several HLS kernels as one dataflow simulation: a thread per node, bounded streams between them.
 
 What a sequential C simulation cannot show, shows here: a FIFO that is too short ends the run with a deadlock that names
-the stream and the processes that wait.
+the stream and the processes that wait. :mod:`.chain` makes such a design from any part of a hardware graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,11 @@ import numpy as np
 
 from ..layers.base import Constants, Layer
 from ..streams import Stream
-from .csim import CsimResult, compile_program, run_program
-from .generate import beat, instance, max_width, preamble
+from .csim import CsimResult, compile_source, hex_beats, run_program
+from .generate import beat, instance, max_width, preamble, prototype
+
+#: instances in a source file; a design of many nodes is compiled in pieces, several at a time
+NODES_PER_FILE = 24
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class HlsNode:
     constants: Constants
     inputs: Sequence[str]
     outputs: Sequence[str]
+
+
+def _beats(s: Stream) -> tuple:
+    """What the two ends of a stream must agree on."""
+    return s.dtype, s.SIMD, s.TP, s.tokens, s.channels
 
 
 @dataclass
@@ -48,7 +57,7 @@ class HlsDataflow:
         for n in self.nodes:
             for name, stream in (*zip(n.inputs, n.layer.inputs(), strict=True),
                                  *zip(n.outputs, n.layer.outputs(), strict=True)):
-                if found.setdefault(name, stream) != stream:
+                if _beats(found.setdefault(name, stream)) != _beats(stream):
                     raise ValueError(f"stream {name}: {found[name]} meets {stream} at {n.name}; "
                                      "put a width_converter between them.")
         return found
@@ -58,13 +67,21 @@ class HlsDataflow:
         streams = self.streams()
         return {k: (streams[k], x) for k, x in (self.inputs | self.expected).items()}
 
-    def program(self, name: str = "design") -> str:
-        """One source file: the instances, and a testbench that runs them as threads."""
-        width = max(max_width(n.layer, n.constants) for n in self.nodes)
-        text = [preamble(sorted({n.layer.stem for n in self.nodes}), width)]
-        text += [instance(n.layer, n.name, n.constants) for n in self.nodes]
-        body = [f'    hls::stream<{beat(s)}> {k}("{k}");' for k, s in self.streams().items()]
-        body += [f"    {k}.set_depth({self.depths[k]});" for k in self.streams() if k in self.depths]
+    def _width(self) -> int:
+        return max(max_width(n.layer, n.constants) for n in self.nodes)
+
+    def parts(self) -> list[str]:
+        """Source files with the instances."""
+        groups = [self.nodes[i : i + NODES_PER_FILE] for i in range(0, len(self.nodes), NODES_PER_FILE)]
+        return ["\n".join([preamble(sorted({n.layer.stem for n in g}), self._width()),
+                           *(instance(n.layer, n.name, n.constants) for n in g)]) for g in groups]
+
+    def testbench(self, name: str = "design") -> str:
+        """Source file with the main function, which runs the instances as threads."""
+        streams = self.streams()
+        body = [f'    hls::stream<{beat(s)}> {k}("{k}");' for k, s in streams.items()]
+        body += [f"    {k}.set_depth({self.depths[k]});" for k in streams if k in self.depths]
+        body += [f'    {k}.set_reader("{n.name}");' for n in self.nodes for k in n.inputs]
         body += [f'    t.feed({k}, "{k}");' for k in self.inputs]
         body.append("    hls::sim::Processes all;")
         for n in self.nodes:
@@ -73,14 +90,36 @@ class HlsDataflow:
             body.append(f'    all.add("{n.name}", [&] {{ {loop} }});')
         body.append("    all.run();")
         body += [f'    t.compare({k}, "{k}");' for k in self.expected]
-        body += [f"    t.used_up({k});" for k in self.streams() if k not in self.expected]
-        return "\n".join([*text, "int main(int count, char** words) {",
+        body += [f"    t.used_up({k});" for k in streams if k not in self.expected]
+        return "\n".join([preamble([], self._width()), *(f"{prototype(n.layer, n.name)};" for n in self.nodes),
+                          "int main(int count, char** words) {",
                           '  const std::string folder = count > 1 ? words[1] : ".";',
                           f'  return bhvit_sim::Case("{name}", folder).run([&](bhvit_sim::Case& t) {{', *body,
                           "  }) ? 0 : 1;", "}"]) + "\n"
 
+    def compile(self, folder: Path, name: str = "design", *, jobs: int = 1, objects: Sequence[Path] | None = None,
+                **options) -> tuple[Path, list[Path]]:
+        """Write vectors and sources into ``folder`` and compile them.
+
+        Args:
+            objects: compiled instances of a design that differs only in depths and frames (the second result of an
+                earlier call). options: see :func:`.csim.compile_source`.
+        Returns:
+            The program, and the object files of the instances.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for k, (stream, frames) in self.vectors().items():
+            (folder / f"{name}_{k}.hex").write_text(hex_beats(stream, frames))
+        kernels = {type(n.layer) for n in self.nodes}
+        if objects is None:
+            parts = self.parts()
+            with ThreadPoolExecutor(jobs) as pool:
+                objects = list(pool.map(lambda i: compile_source(parts[i], kernels, folder, name=f"part{i}",
+                                                                 objects=None, **options), range(len(parts))))
+        exe = compile_source(self.testbench(name), kernels, folder, name="csim", objects=objects, **options)
+        return exe, list(objects)
+
     def run(self, folder: Path, name: str = "design", **options) -> CsimResult:
-        """Compile and run; see :func:`.csim.compile_program` for the options."""
-        vectors = {f"{name}_{k}": v for k, v in self.vectors().items()}
-        exe = compile_program(self.program(name), vectors, {type(n.layer) for n in self.nodes}, folder, **options)
+        """Compile and run; see :meth:`compile` for the options."""
+        exe, _ = self.compile(folder, name, **options)
         return run_program(exe, {name: self.streams()})

@@ -31,6 +31,7 @@ struct Deadlock : std::runtime_error {
 // One waiting process. The process that ends the wait takes it off the list, so the list is exact at any moment.
 struct Waiter {
   std::string process, text;
+  std::string stream, reader;  // what it waits for; the process that reads there, where it is known
   bool writes, woken;
   std::condition_variable condition;
 };
@@ -50,19 +51,27 @@ struct World {
   // Called with the lock held: if no process can move any more, all of them are woken to end.
   void check() {
     if (live == 0 || int(waiting.size()) < live || !deadlock.empty()) return;
-    std::string full, empty;
+    std::string full, empty, guilty;
+    // a stream is too short when it is full and its reader waits for something else: more would have to fit in
+    for (Waiter* w : waiting)
+      for (Waiter* r : waiting)
+        if (w->writes && !r->writes && !w->reader.empty() && r->process == w->reader)
+          guilty += "stream '" + w->stream + "' is too short: it is full while its reader '" + r->process +
+                    "' waits for stream '" + r->stream + "'; ";
     for (Waiter* w : waiting) {
       std::string& list = w->writes ? full : empty;
       list += (list.empty() ? "" : "; ") + ("process '" + w->process + "' waits to " + w->text);
     }
-    deadlock = "deadlock: " + full + (full.empty() || empty.empty() ? "" : "; ") + empty;
+    deadlock = "deadlock: " + guilty + full + (full.empty() || empty.empty() ? "" : "; ") + empty;
     for (Waiter* w : waiting) w->condition.notify_one();
   }
   void wait(std::unique_lock<std::mutex>& lock, Waiter*& place, const std::string& process, const std::string& text,
-            bool writes) {
+            bool writes, const std::string& stream, const std::string& reader) {
     Waiter me;
     me.process = process;
     me.text = text;
+    me.stream = stream;
+    me.reader = reader;
     me.writes = writes;
     me.woken = false;
     place = &me;
@@ -138,7 +147,7 @@ class Processes {
 template <typename T, int DEPTH = 0> class stream;
 
 template <typename T> class stream<T, 0> {
-  std::string name_;
+  std::string name_, reader_name_;
   std::deque<T> queue_;
   std::size_t depth_ = 0, peak_ = 0;  // depth 0: unbounded
   sim::Waiter *reader_ = nullptr, *writer_ = nullptr;
@@ -175,6 +184,8 @@ template <typename T> class stream<T, 0> {
 
   void set_name(const char* name) { name_ = name; }
   void set_depth(std::size_t depth) { depth_ = depth; }
+  // Lets a deadlock say which stream is too short.
+  void set_reader(const char* process) { reader_name_ = process; }
   const std::string& name() const { return name_; }
   std::size_t size() const { return queue_.size(); }
   // Most beats that were ever in it.
@@ -189,7 +200,8 @@ template <typename T> class stream<T, 0> {
     }
     sim::World& world = sim::World::get();
     std::unique_lock<std::mutex> lock(world.mutex);
-    while (queue_.empty()) world.wait(lock, reader_, process, "read from empty stream '" + name_ + "'", false);
+    while (queue_.empty())
+      world.wait(lock, reader_, process, "read from empty stream '" + name_ + "'", false, name_, reader_name_);
     T x = take();
     world.wake(writer_);
     return x;
@@ -201,7 +213,7 @@ template <typename T> class stream<T, 0> {
     std::unique_lock<std::mutex> lock(world.mutex);
     while (full())
       world.wait(lock, writer_, process, "write to full stream '" + name_ + "' of depth " + std::to_string(depth_),
-                 true);
+                 true, name_, reader_name_);
     put(x);
     world.wake(reader_);
   }

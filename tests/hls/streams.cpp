@@ -6,10 +6,11 @@
 typedef hls::stream<int> S;
 
 // One process sends a burst of four beats through `first`, then through `second`; the other wants them in turn.
-static void reconvergence(int depth) {
+static void reconvergence(int depth, bool told = false) {
   S first("first"), second("second"), result("result");
   first.set_depth(std::size_t(depth));
   second.set_depth(2);
+  if (told) first.set_reader("join");
   hls::sim::Processes all;
   all.add("fork", [&] {
     for (int f = 0; f < 3; f++) {
@@ -39,6 +40,7 @@ int main(int, char** words) {
     }
     if (what == "deep") reconvergence(4);
     if (what == "short") reconvergence(3);
+    if (what == "guilty") reconvergence(3, true);
     if (what == "starved") {
       S s("never");
       hls::sim::Processes all;

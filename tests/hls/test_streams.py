@@ -44,6 +44,11 @@ def test_a_stream_that_is_too_short_is_named(program):
                                     "process 'join' waits to read from empty stream 'second'\n")
 
 
+def test_the_stream_that_causes_a_deadlock_comes_first(program):
+    assert program("guilty").startswith("deadlock: stream 'first' is too short: it is full while its reader 'join' "
+                                        "waits for stream 'second'; process 'fork' waits to write")
+
+
 def test_waiting_for_a_process_that_ended_is_a_deadlock(program):
     assert program("starved") == "deadlock: process 'reader' waits to read from empty stream 'never'\n"
 
