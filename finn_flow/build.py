@@ -43,6 +43,7 @@ from . import finn_env, ops
 from . import layers as declarations
 from .build_steps import STEPS, Context, Step, file_digest
 from .config import BuildConfig, Weights
+from .hls.vitis.rtl import digest as hls_digest
 from .sim.verilate import NO_STALLS, Stalls
 from .stitch import Design
 
@@ -248,6 +249,8 @@ def _key(chain: str, step: Step, config: BuildConfig) -> str:
             v = file_digest(v.file) if v.file else v.random
         elif isinstance(v, Path):
             v = file_digest(v)
+        elif s == "hls_rtl":
+            v = {node: hls_digest(p) for node, p in v.items()}
         values[s] = v
     return hashlib.sha256(json.dumps([chain, step.name, values, code_digest(step.code)]).encode()).hexdigest()
 

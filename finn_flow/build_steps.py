@@ -123,7 +123,8 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     assert model is not None
     model = graph.insert_fifos(model)
     with scratch(ctx.folder / "fifo_sizing") as work:
-        model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t))
+        model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
+                                               hls_rtl=ctx.config.hls_rtl)
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model
@@ -132,7 +133,9 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
 def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
     assert model is not None
     partial = ctx.folder / "stitched_ip.partial"
-    stitch(model, partial)
+    stitch(model, partial, ctx.config.hls_rtl)
+    for node, place in ctx.config.hls_rtl.items():
+        ctx.say(f"  {node} takes the Verilog of Vitis HLS in {place}")
     final = ctx.folder / "stitched_ip"
     if final.exists():
         if _contents(final) != _contents(partial):  # measurements of the design before do not hold any more
@@ -164,8 +167,8 @@ STEPS = (
     Step("step_specialize_layers", step_specialize, ("board", "part")),
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file"),
          ("report/auto_folding_config.json",)),
-    Step("step_bhvit_size_fifos", step_size_fifos, (), ("report/fifo_sizing.json",)),
-    Step("step_bhvit_stitch", step_stitch, (), ("stitched_ip",), checked=False),
+    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl",), ("report/fifo_sizing.json",)),
+    Step("step_bhvit_stitch", step_stitch, ("hls_rtl",), ("stitched_ip",), checked=False),
     Step("step_generate_estimate_reports", step_estimate, ("clock_mhz",), (*ESTIMATES, "report/final_hw_config.json"),
          checked=False),
 )

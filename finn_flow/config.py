@@ -43,6 +43,7 @@ class BuildConfig(BaseModel):
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     backend: Literal["open", "vivado"] = "open"
     output: Literal["logits", "top1"] = Field("logits", description="what leaves the device: all logits, or the class")
+    hls_rtl: dict[str, Path] = Field({}, description="nodes that take Verilog of Vitis HLS: {node: project folder}")
     jobs: int = Field(2, ge=1, le=256, description="compiler processes at a time")
 
     @model_validator(mode="after")
@@ -137,7 +138,7 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
             parsed = yaml.safe_load(value)
         except yaml.YAMLError as e:
             raise UserError(f"`--set {text}`: the value is no YAML.", "command line", str(e).replace("\n", " ")) from e
-        if key in PATHS and isinstance(parsed, str) and Path(parsed).exists():
+        if (key in PATHS or names[0] == "hls_rtl") and isinstance(parsed, str) and Path(parsed).exists():
             parsed = str(Path(parsed).resolve())  # typed on the command line: relative to the working folder
         place[names[-1]] = parsed
     try:
@@ -151,6 +152,7 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
 
     cfg = cfg.model_copy(update={
         "model": absolute(cfg.model), "folding_file": absolute(cfg.folding_file),
+        "hls_rtl": {node: absolute(p) for node, p in cfg.hls_rtl.items()},
         "weights": cfg.weights.model_copy(update={"file": absolute(cfg.weights.file)})})
     for what, p in (("model", cfg.model), ("weights.file", cfg.weights.file), ("folding_file", cfg.folding_file)):
         if p is not None and not p.is_file():

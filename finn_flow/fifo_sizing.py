@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,12 @@ def round_depth(high_water: int) -> int:
 
 
 def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[[str], None] = lambda _: None,
-               seed: int = 0) -> tuple[ModelWrapper, Sizing]:
+               seed: int = 0, hls_rtl: Mapping[str, Path] | None = None) -> tuple[ModelWrapper, Sizing]:
     """Set the depth of every FIFO of a streaming graph.
 
     Args:
         model: streaming graph with FIFOs (see :func:`graph.insert_fifos`). work: folder for the simulator.
+        hls_rtl: see :func:`.stitch.stitch`.
     Raises:
         SizingFailed: the design stalls even with FIFOs of several frames, or the sized design cannot be confirmed.
     """
@@ -73,7 +74,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     for n in graph.fifos(model):
         bounds[n.name] = max(64, BOUND_FRAMES * ops.layer_from_node(n).inputs()[0].beats)
     big = graph.set_depths(copy.deepcopy(model), bounds)
-    design = stitch(big, Path(work) / "stitched_unlimited")
+    design = stitch(big, Path(work) / "stitched_unlimited", hls_rtl)
     short = EXPECTED_FRAMES * design.max_cycles < SHORT
     sim = DesignSim(design, Path(work) / "sim", "sizing", optimize="-O0" if short else "-O1", jobs=jobs)
     rng = np.random.default_rng(seed)

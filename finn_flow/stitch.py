@@ -6,6 +6,7 @@ Written by :func:`stitch` into a folder laid out like FINN's ``stitched_ip``:
     all_verilog_srcs.txt     every source file, relative, in compile order
     rtl/                     the kernels that are used, copied
     ip/<node>.v              the wrapper of each node
+    hls/<node>/              what Vitis HLS wrote for a node that takes it in place of its kernel
     mem/<node>_<memory>.mem  constants; looked up by their basename (run simulations in this folder)
     design.json              streams, nodes, FIFO numbers: what simulation and host need to know
     graph.onnx               the hardware graph that the design was made from
@@ -13,15 +14,20 @@ Written by :func:`stitch` into a folder laid out like FINN's ``stitched_ip``:
 
 from __future__ import annotations
 
+import difflib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from qonnx.core.modelwrapper import ModelWrapper
 
+from bhvit.errors import UserError
+
 from . import graph, ops
+from .hls.vitis.rtl import HlsRtl, check_names, modules
 from .streams import DType, Stream
 from .wrapper import memory_files, sources, wrapper
 
@@ -71,9 +77,43 @@ class Design:
         return sum(n["cycles"] for n in self.nodes.values())
 
 
-def stitch(model: ModelWrapper, folder: Path) -> Design:
-    """Write the stitched design of a streaming graph (see :mod:`graph`) into ``folder``, which is emptied."""
+def load_hls(model: ModelWrapper, folders: Mapping[str, Path]) -> dict[str, HlsRtl]:
+    """The Verilog of the nodes that take what Vitis HLS wrote.
+
+    Raises:
+        UserError: there is no such node, or a folder does not hold its Verilog.
+    """
+    known = {n.name for n in model.graph.node}
+    for name in folders:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            raise UserError(f"`hls_rtl` names a node that the design does not have: `{name}`.", folders[name],
+                            do=f"did you mean {' or '.join(near)}?" if near else "design.json of a build lists them")
+    return {name: HlsRtl.load(place, name) for name, place in folders.items()}
+
+
+def _copy_hls(instances: list[HlsRtl], folder: Path) -> list[str]:
+    """Copy Verilog of Vitis HLS into ``hls/<node>``; relative names, each module once."""
+    listed, seen = [], set()
+    for r in instances:
+        (folder / "hls" / r.node).mkdir(parents=True)
+        for f in r.sources:
+            shutil.copyfile(f, folder / "hls" / r.node / f.name)
+            names = set(modules(f.read_text()))
+            if not names <= seen:
+                listed.append(f"hls/{r.node}/{f.name}")
+            seen |= names
+    return listed
+
+
+def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None = None) -> Design:
+    """Write the stitched design of a streaming graph (see :mod:`graph`) into ``folder``, which is emptied.
+
+    Args:
+        hls_rtl: folders with Verilog of Vitis HLS by the names of nodes that take it (see :mod:`.hls.vitis.rtl`).
+    """
     graph.check_streaming(model)
+    hls = load_hls(model, hls_rtl or {})
     folder = Path(folder)
     if folder.exists():
         shutil.rmtree(folder)
@@ -99,17 +139,24 @@ def stitch(model: ModelWrapper, folder: Path) -> Design:
         net[e.tensor] = f"out{e.sink_port}_V"
     for n in model.graph.node:
         layer, constants = ops.layer_of(n, model)
-        for f in sources(type(layer)):
-            used[f.name] = f
-        for name, lines in memory_files(layer, n.name, constants).items():
-            (folder / "mem" / name).write_text("\n".join(lines) + "\n")
-        (folder / "ip" / f"{n.name}.v").write_text(wrapper(layer, n.name, constants))
+        if n.name in hls:
+            (folder / "ip" / f"{n.name}.v").write_text(hls[n.name].wrapper(layer))
+            for f in hls[n.name].data:
+                shutil.copyfile(f, folder / "mem" / f.name)
+        else:
+            for f in sources(type(layer)):
+                used[f.name] = f
+            for name, lines in memory_files(layer, n.name, constants).items():
+                (folder / "mem" / name).write_text("\n".join(lines) + "\n")
+            (folder / "ip" / f"{n.name}.v").write_text(wrapper(layer, n.name, constants))
         ports = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
         for kind, tensors in (("in", ops.stream_inputs(n)), ("out", n.output)):
             ports += [f".{kind}{p}_V_{s}({net[t]}_{s})" for p, t in enumerate(tensors)
                       for s in ("TDATA", "TVALID", "TREADY")]
-        instances.append(f"  {n.name} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")
-        nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.cycles())}
+        module = hls[n.name].module if n.name in hls else n.name
+        instances.append(f"  {module} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")
+        nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.cycles()),
+                         **({"implementation": "Vitis HLS"} if n.name in hls else {})}
     ports = ["input wire ap_clk", "input wire ap_rst_n"]
     for e in inputs:
         w = graph.sink_stream(model, e).padded_width
@@ -125,7 +172,9 @@ def stitch(model: ModelWrapper, folder: Path) -> Design:
         + "\nendmodule\n`default_nettype wire\n")
     for f in used.values():
         shutil.copyfile(f, folder / "rtl" / f.name)
-    listed = [f"rtl/{f}" for f in used] + [f"ip/{n}.v" for n in nodes] + [f"{TOP}.v"]
+    check_names(list(hls.values()), list(used.values()))
+    listed = [f"rtl/{f}" for f in used] + _copy_hls(list(hls.values()), folder)
+    listed += [f"ip/{n}.v" for n in nodes] + [f"{TOP}.v"]
     (folder / "all_verilog_srcs.txt").write_text("\n".join(listed) + "\n")
     ins = [graph.sink_stream(model, e) for e in inputs]
     outs = [graph.source_stream(model, e) for e in outputs]

@@ -9,6 +9,7 @@ from pathlib import Path
 from bhvit.errors import UserError
 
 from ..csim import HlsCase, layer_cases
+from ..network import graph_of
 
 
 def kernel_cases(stems: Sequence[str], *, spread: bool = False, first: int | None = None) -> list[HlsCase]:
@@ -32,18 +33,15 @@ def build_cases(build: Path, wanted: Sequence[str]) -> list[HlsCase]:
     """
     from ... import graph, ops
 
-    file = Path(build) / "stitched_ip" / "graph.onnx"
-    if not file.is_file():
-        raise UserError("The folder holds no finished build.", build, do="run `bhvit build` first")
-    model = ops.load(file)
+    model = graph_of(build)
     found = [n for n in model.graph.node if {n.name, graph.stem(n)} & set(wanted)]
     known = {x for n in model.graph.node for x in (n.name, graph.stem(n))}
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
             raise UserError(f"The build has no layer `{name}`.", build,
-                            do=f"did you mean {' or '.join(near)}?" if near else f"nodes are listed in {file.parent}/"
-                               "design.json")
+                            do=f"did you mean {' or '.join(near)}?" if near else "nodes are listed in "
+                               "report/implementation.json")
     cases = []
     for n in found:
         layer, constants = ops.layer_of(n, model)
