@@ -187,7 +187,7 @@ def read(path: Path, model: ModelWrapper) -> dict[str, dict[str, int]]:
             raise UserError(f"`Defaults.{attribute}` has a wrong form.", path,
                             do='write {"SIMD": [4, ["BvAffine_rtl"]]} or {"SIMD": [4, ["all"]]}')
         for name, n in nodes.items():
-            if ("all" in value[1] or {n.op_type, n.op_type.removesuffix("_rtl")} & set(value[1])) \
+            if ("all" in value[1] or {n.op_type, ops.op_type(ops.layer_class(n))} & set(value[1])) \
                     and attribute in ops.layer_class(n).fold_axes:
                 found.setdefault(name, {})[attribute] = value[0]
     for name, attributes in data.items():

@@ -1,8 +1,9 @@
 """Hardware graphs: edges, order, names, and the passes between lowering and stitching.
 
-A *streaming* graph consists of specialized layer nodes only (``Bv..._rtl``, all exponents 0), and every stream tensor
-has one producer and at most one consumer. The passes here bring a lowered graph into that form: :func:`specialize`,
-:func:`insert_duplicates`, :func:`insert_width_converters`, :func:`insert_fifos`. Each returns the model it was given.
+A *streaming* graph consists of specialized layer nodes only (``Bv..._rtl`` or ``_hls``, all exponents 0), and every
+stream tensor has one producer and at most one consumer. The passes here bring a lowered graph into that form:
+:func:`specialize`, :func:`insert_duplicates`, :func:`insert_width_converters`, :func:`insert_fifos`. Each returns the
+model it was given.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ def insert_duplicates(model: ModelWrapper) -> ModelWrapper:
     for e in edges(model):
         by_tensor[e.tensor].append(e)
     nodes = list(model.graph.node)
-    rtl = any(n.domain == ops.RTL for n in nodes)
+    rtl = any(ops.implementation(n) for n in nodes)
     added = []
     for t, es in by_tensor.items():
         if len(es) < 2:
@@ -293,7 +294,7 @@ def set_depths(model: ModelWrapper, depths: dict[str, int]) -> ModelWrapper:
 def check_streaming(model: ModelWrapper) -> None:
     """Raise GraphError unless the graph can be stitched."""
     for n in model.graph.node:
-        if not ops.is_layer(n) or n.domain != ops.RTL:
+        if not ops.is_layer(n) or ops.implementation(n) is None:
             raise GraphError(f"{n.name} ({n.op_type}) is not a specialized layer of this project")
     seen: dict[str, int] = defaultdict(int)
     for e in edges(model):

@@ -139,3 +139,69 @@ def cosim(layers: tuple[str, ...], build: Path | None, out: Path | None, part: s
     if failed:
         raise CheckFailed(f"{len(failed)} of {len(projects)} HLS instances failed in Vitis.", str(folder), failed[0],
                           "the logs lie in the folder of the instance")
+
+
+@hls.command()
+@click.argument("build", type=click.Path(path_type=Path))
+@click.option("-n", "--images", type=click.IntRange(min=1), default=2, show_default=True,
+              help="Images of the build's golden tensors.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the programs  [default: BUILD/cppsim]")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Compilers at a time.")
+@click.option("--sanitize", is_flag=True, help="With AddressSanitizer and UBSan.")
+@json_option
+def network(build: Path, images: int, out: Path | None, jobs: int, sanitize: bool, as_json: bool) -> None:
+    """The C++ of a whole network, node by node through FINN's execution, against the golden models.
+
+    BUILD is a folder of `bhvit build`; every node runs in its HLS form, whatever the build chose. Programs are kept:
+    only what changed is compiled again.
+    """
+    from bhvit.finn_flow.hls import network as net
+
+    model = net.as_hls(net.graph_of(build))
+    pixels = net.images_of(build, images)
+    programs = net.prepare(model, out or build / "cppsim", jobs=jobs, sanitize=sanitize,
+                           log=lambda t: click.echo(t, err=True))
+    result = net.compare(model, pixels)
+    text = (f"{result.nodes} nodes ({programs.distinct} different) in {programs.programs} programs, "
+            f"{programs.compiled} compiled in {programs.seconds:.1f} s\n{result.frames} images, {result.values:,} values "
+            f"in {result.tensors} tensors, {result.seconds:.1f} s: "
+            + (f"{len(result.failures)} tensors differ" if result.failures else "all equal"))
+    emit({**vars(result), "programs": vars(programs), "ok": not result.failures}, as_json, text)
+    net.check(result, build)
+
+
+@hls.command()
+@click.argument("build", type=click.Path(path_type=Path))
+@click.argument("block", required=False)
+@click.option("-n", "--images", type=click.IntRange(min=1), default=3, show_default=True,
+              help="Images of the build's golden tensors.")
+@click.option("--depth", "depths", multiple=True, metavar="FIFO=N", help="Another depth than the build's; repeatable.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the program  [default: BUILD/dataflow]")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Compilers at a time.")
+@json_option
+def dataflow(build: Path, block: str | None, images: int, depths: tuple[str, ...], out: Path | None, jobs: int,
+             as_json: bool) -> None:
+    """BLOCK of a build (such as stage3_block1; default: all of it) as threads, with FIFOs of the build's depths.
+
+    Every output is compared with the golden models. A FIFO that is too short ends in a deadlock that names it.
+    """
+    from bhvit.finn_flow.hls import chain
+    from bhvit.finn_flow.hls import network as net
+
+    changed: dict[str, int] = {}
+    for text in depths:
+        name, sep, value = text.partition("=")
+        if not sep or not value.isdigit() or int(value) < 1:
+            raise UserError(f"`--depth {text}` is no depth.", "command line", do="write FIFO=N, with N of at least 1")
+        changed[name] = int(value)
+    model = net.graph_of(build)
+    names = chain.block(model, block) if block else [n.name for n in model.graph.node]
+    design = chain.dataflow(model, names, net.images_of(build, images), changed)
+    result = design.run((out or build / "dataflow") / (block or "all"), jobs=jobs, sanitize=False)
+    text = (f"{len(design.nodes)} processes, {len(design.depths)} FIFOs, {design.frames} frames, {result.beats:,} output "
+            f"beats, {result.run_seconds:.1f} s: " + ("differs" if result.failures else "equal"))
+    emit({"processes": len(design.nodes), "fifos": design.depths, "frames": design.frames, "beats": result.beats,
+          "seconds": result.run_seconds, "failures": result.failures, "ok": not result.failures}, as_json, text)
+    if result.failures:
+        raise CheckFailed("The dataflow simulation does not give what the golden models give.", str(build),
+                          result.failures[0])

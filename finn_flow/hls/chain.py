@@ -28,8 +28,8 @@ MOVERS = (*graph.PLUMBING, "wrap_rows")
 def block(model: ModelWrapper, prefix: str) -> list[str]:
     """Names of the nodes of a block, in dataflow order.
 
-    These are the nodes called ``<prefix>_*``, what lies between them, and what only moves data in front of them, so that
-    the fork of a residual and its FIFO are part of the block.
+    These are the nodes called ``<prefix>_*``, what lies between them, and what only moves data in front of them, so
+    that the fork of a residual and its FIFO are part of the block.
 
     Raises:
         UserError: no node is called so.

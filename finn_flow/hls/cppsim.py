@@ -1,7 +1,7 @@
 """Nodes as C++ programs: what FINN's ``exec_mode=cppsim`` runs, compiled with g++ and the project's own headers.
 
-A program holds one node or several (compiling is nearly all of the time, and every program compiles the templates of
-its layers once). It runs the node named on its command line on frames from binary files; see ``hls/sim/node_program.hpp``.
+A program holds one node or several (compiling is nearly all of the time, and each program has a fixed share in it). It
+runs the node named on its command line on frames from binary files; see ``hls/sim/node_program.hpp``.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def compile_nodes(nodes: Sequence[Instance], folder: Path, *, sanitize: bool = F
     return exe
 
 
-def run_node(exe: Path, name: str, layer: Layer, inputs: Sequence[np.ndarray], timeout: float = 3600) -> list[np.ndarray]:
+def run_node(exe: Path, name: str, layer: Layer, inputs: Sequence[np.ndarray],
+             timeout: float = 3600) -> list[np.ndarray]:
     """Run frames through a node of a compiled program.
 
     Args:

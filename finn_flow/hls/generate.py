@@ -69,8 +69,8 @@ def memory(name: str, image: Memory) -> str:
 
 
 def prototype(layer: Layer, name: str) -> str:
-    """Head of the top function. Its arguments are called ``in0_V``, so that the ports of the synthesized module are those
-    of FINN's stitched designs (``in0_V_TDATA``) and of :mod:`..wrapper`.
+    """Head of the top function. Its arguments are called ``in0_V``, so that the ports of the synthesized module are
+    those of FINN's stitched designs (``in0_V_TDATA``) and of :mod:`..wrapper`.
     """
     return f"void {name}(" + ", ".join(f"hls::stream<{beat(s)}>& {p}_V" for p, s in ports(layer)) + ")"
 

@@ -1,4 +1,4 @@
-"""The C++ of a whole network: every node of a hardware graph as an ``_hls`` node, compiled with g++ and executed by FINN.
+"""The C++ of a whole network: every node of a hardware graph in its ``_hls`` form, compiled with g++, run by FINN.
 
     model = as_hls(ops.load(path))
     programs = prepare(model, folder, jobs=2)      # compiled once; unchanged programs are kept
@@ -28,7 +28,8 @@ from .cppsim import Instance, compile_nodes
 #: let a changed node cause less work.
 NODES_PER_PROGRAM = 24
 #: graphs of a build, the latest first
-GRAPHS = ("step_bhvit_size_fifos", "step_bhvit_fold")
+GRAPHS = ("intermediate_models/step_bhvit_size_fifos.onnx", "stitched_ip/graph.onnx",
+          "intermediate_models/step_bhvit_fold.onnx")
 
 
 @dataclass
@@ -57,13 +58,23 @@ class Comparison:
 
 def graph_of(build: Path) -> ModelWrapper:
     """The hardware graph of a build, FIFOs included when they are sized already."""
-    for step in GRAPHS:
-        path = Path(build) / "intermediate_models" / f"{step}.onnx"
-        if path.is_file():
-            return ops.load(path)
+    for name in GRAPHS:
+        if (Path(build) / name).is_file():
+            return ops.load(Path(build) / name)
     raise UserError("The folder has no hardware graph.", build,
-                    f"intermediate_models/{GRAPHS[-1]}.onnx is missing: it is no build, or its folding is not done yet",
+                    f"{GRAPHS[-1]} is missing: it is no build, or its folding is not done yet",
                     "run `bhvit build BUILD.yaml -o FOLDER` first")
+
+
+def images_of(build: Path, count: int) -> np.ndarray:
+    """The first images of a build's golden tensors, integers (F, H, W, C)."""
+    path = Path(build) / "model" / "network.golden.npz"
+    try:
+        with np.load(path) as golden:
+            return golden["pixels"][:count].astype(np.int64)
+    except (OSError, KeyError, ValueError) as e:
+        raise UserError("The build's golden tensors cannot be read.", path, e,
+                        "run `bhvit build BUILD.yaml -o FOLDER` again") from e
 
 
 def as_hls(model: ModelWrapper) -> ModelWrapper:
@@ -154,7 +165,7 @@ def compare(model: ModelWrapper, images: np.ndarray) -> Comparison:
     result = Comparison(len(model.graph.node), len(images), 0, 0, seconds,
                         len(np.unique(np.asarray(got[model.graph.output[0].name]).reshape(len(images), -1), axis=0)))
     for n in model.graph.node:
-        for t, st in zip(n.output, ops.layer_from_node(n).outputs()):
+        for t in n.output:
             result.tensors, result.values = result.tensors + 1, result.values + want[t].size
             wrong = np.argwhere(np.asarray(got[t]) != want[t])
             if len(wrong):

@@ -4,8 +4,8 @@ For every registered layer of stem ``some_layer`` importing this module register
 
 * ``BvSomeLayer``      (HWCustomOp, domain ``finn.custom_op.fpgadataflow``), what lowering creates,
 * ``BvSomeLayer_rtl``  (RTLBackend, domain ``finn.custom_op.fpgadataflow.rtl``) and
-* ``BvSomeLayer_hls``  (HLSBackend, domain ``finn.custom_op.fpgadataflow.hls``), made by ``SpecializeLayers``: RTL unless the
-  node's ``preferred_impl_style`` says ``hls``.
+* ``BvSomeLayer_hls``  (HLSBackend, domain ``finn.custom_op.fpgadataflow.hls``), made by ``SpecializeLayers``: RTL
+  unless the node's ``preferred_impl_style`` says ``hls``.
 
 The prefix keeps them apart from FINN's own ops (FINN has a ``LayerNorm`` and a ``Lookup`` too). Node attributes are the
 fields of the declaration, plus ``in_exp`` and ``out_exp``: one exponent per stream, value = integer * 2**exp. During
@@ -49,5 +49,6 @@ from .nodes import (  # noqa: E402
 )
 
 __all__ = ["HLS", "HW", "PREFIX", "RTL", "ModelWrapper", "NotInteger", "annotate", "execute", "implement",
-           "implementation", "is_layer", "layer_class", "layer_from_node", "layer_of", "load", "make_layer", "make_node",
-           "new_model", "op_type", "refold", "run_golden", "set_layer", "stream_inputs", "to_int", "to_integers"]
+           "implementation", "is_layer", "layer_class", "layer_from_node", "layer_of", "load", "make_layer",
+           "make_node", "new_model", "op_type", "refold", "run_golden", "set_layer", "stream_inputs", "to_int",
+           "to_integers"]

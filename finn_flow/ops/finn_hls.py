@@ -77,9 +77,11 @@ class BvHls(HLSBackend):
     # ---- rtlsim: the Verilog that Vitis HLS has written
     def _verilog(self) -> list[Path]:
         folder = self.get_nodeattr("code_gen_dir_ipgen")
-        found = [f for d in self.get_all_verilog_paths() for f in sorted(Path(d).glob("*.v"))] if folder else []
+        places = self.get_all_verilog_paths() if folder else []
+        found = [f for d in places for f in sorted(Path(d).glob("*.v"))]
         if not found:
-            raise UserError(f"There is no Verilog of the HLS node {self.onnx_node.name}.", folder or self.onnx_node.name,
+            name = self.onnx_node.name
+            raise UserError(f"There is no Verilog of the HLS node {name}.", folder or name,
                             "exec_mode rtlsim simulates what Vitis HLS writes, and this node was not synthesized",
                             "run PrepareIP and HLSSynthIP where Vitis HLS is installed, or use exec_mode cppsim")
         return found

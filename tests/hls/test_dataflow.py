@@ -33,8 +33,8 @@ def test_bounded_chain_equals_the_goldens(tmp_path):
 
 def test_short_fifo_is_named(tmp_path):
     (failure,) = residual_block(depth=2).run(tmp_path, sanitize=False).failures
-    assert failure.startswith("design: deadlock: stream 'skip' is too short: it is full while its reader 'linear' waits "
-                              "for stream 'bits'; ")
+    assert failure.startswith("design: deadlock: stream 'skip' is too short: it is full while its reader 'linear' "
+                              "waits for stream 'bits'; ")
     assert "process 'fork' waits to write to full stream 'skip' of depth 2" in failure
     assert "process 'linear' waits to read from empty stream 'bits'" in failure
 
