@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+HOST_VENV  := .venv-host
+HOST_STAMP := $(HOST_VENV)/.installed
 JOBS   ?= 2
 N      ?= 100
 BUILD  ?= build/bhvit_micro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-hls hls-cosim lint bench doctor clean
+.PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bench doctor clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,13 +24,19 @@ $(STAMP): requirements/torch.txt requirements/lock.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+host-setup: $(HOST_STAMP) ## the environment .venv-host of board code and notebook 5 (pynq needs numpy 1): exact versions, 0.3 GB
+$(HOST_STAMP): requirements/host.txt
+	$(PYTHON) -m venv $(HOST_VENV)
+	$(HOST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements/host.txt
+	@touch $@
+
 demo: setup ## export, build and simulate bhvit_micro on 100 test digits, bit by bit against PyTorch
 	$(BIN)/bhvit demo -o $(BUILD) -n $(N)
 
-test: setup ## all tests but the wide spread (see test-full)
+test: setup host-setup ## all tests but the wide spread (see test-full)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not full" -rs
 
-test-full: setup ## every test, wide spread of shapes and foldings included
+test-full: setup host-setup ## every test, wide spread of shapes and foldings included
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs
 
 test-hls: setup ## the layers in HLS C++: every shape, folding and mutation, with g++ under sanitizers
