@@ -27,7 +27,7 @@ MAGIC = 0x54564842  #: "BHVT", first letter in the lowest byte
 VENDOR, LIBRARY, IP_VERSION = "bhvit", "shell", "1.0"
 LENGTH_BITS = 26
 #: bytes of address space of each slave
-SPAN = 0x10000
+SPAN = 0x1000
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Start-up loader: reads a table of segments from memory and sends their contents down a 64-bit load stream.
 // All words have 64 bits, little endian; addresses and sizes are multiples of 8 bytes. The table at `table_addr`:
-//   header   word 0: "BHVTLOAD", first letter in the lowest byte; 1: number of segments; 2: sum of all words of all
-//            segments, modulo 2^64; 3: 0
+//   header   word 0: "BHVTLOAD", first letter in the lowest byte; 1: number of segments; 2: sum of all words behind the
+//            header, entries and contents, modulo 2^64; 3: 0
 //   segment  word 0: address of the contents; 1: bytes (31:0), target (47:32); 2: first word in the target (31:0); 3: 0
 // In the load stream each segment is a head beat {16'd0, target, 32-bit first word} and its words, `load_last` with the
 // last one; a memory to be loaded waits for its target number and counts from the first word.
@@ -71,6 +71,7 @@ module bhvit_loader #(
         end
         RECORD: begin
           if (valid) record[index] <= word;
+          if (valid && !head) sum <= sum + word;
           if (valid) index <= index + 1'b1;
           if (done) state <= CHECK;
         end

@@ -16,7 +16,8 @@ from .toy import Toy
 #: start times are kept
 SHAPES = [(Toy(), {}), (Toy(20, 3, 10, 5, 2), {"axi_bits": 128, "burst": 64})]
 MORE = [(Toy(8, 8, 4, 1, 2), {"burst": 64}), (Toy(1, 16, 32, 4, 100), {"burst": 32, "outstanding": 2}),
-        (Toy(1, 1, 1, 1, 2), {}), (Toy(33, 47, 3, 3, 300), {"axi_bits": 128}), (Toy(2, 1, 2, 2, 64), {"outstanding": 8})]
+        (Toy(1, 1, 1, 1, 2), {}), (Toy(33, 47, 3, 3, 300), {"axi_bits": 128}),
+        (Toy(2, 1, 2, 2, 64), {"outstanding": 8})]
 
 
 def run(compiled, toy: Toy, values: dict, seed: int, frames: int = 200) -> check.Outcome:
@@ -44,7 +45,8 @@ def test_bit_exact_after_errors_and_resets(compiled, shape, values):
         total.faults += o.faults
         total.figures = {k: max(v, total.figures.get(k, 0)) for k, v in o.figures.items()}
     assert total.resets > 10 and total.faults > 10, "both happened between the batches"
-    assert total.figures["most_reads"] > 1 and total.figures["most_writes"] > 1, "several bursts were open"
+    if 30 * shape.beats * shape.ib > 500:  # batches of several bursts
+        assert total.figures["most_reads"] > 1 and total.figures["most_writes"] > 1, "several bursts were open"
 
 
 @pytest.mark.full
@@ -175,7 +177,7 @@ def test_stops_and_goes_on_between_transfers(toy_sim):
 
 
 def test_memory_that_does_not_exist(toy_sim):
-    sim, toy, _p = toy_sim
+    sim, _toy, _p = toy_sim
     sim.memory(0x1000, 4096)
     host = Host(sim, 5000)
     host.begin(0x5000, 18, 0x1000, 15)
