@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Grouped 3x3 binary convolutions at up to four dilations, an epilogue each, and the exact sum of the branches:
-//   acc_d = 2*popcount(~(x ^ w_d) & inside) - number of inside bits;  out = sum_d epilogue_d(acc_d)
+//   acc_d = 2*popcount(~(x ^ w_d) & inside) - number of inside bits (bv_conv_sum);  out = sum_d epilogue_d(acc_d)
 // Streams: in0 (HEIGHT + EXT) x WIDTH x IN_CHANNELS bits, SIMD a beat; out0 HEIGHT x WIDTH x OUT_CHANNELS, PE a beat.
 // Lists (DILATIONS, SH1, SH2): eight bits an entry, first entry lowest. Row order: see bv_conv_window.
 // Weight word: per lane, per branch nine taps (kh, kw) of IN_CHANNELS/GROUPS bits. Epilogue word: branch after branch.
-// A position takes max(OUT_CHANNELS/PE, 2*BRANCHES + 2) cycles; latency from the window 12 cycles.
+// A position takes max(OUT_CHANNELS/PE, 2*BRANCHES + 2) cycles; latency from the window 13 cycles.
 // Checked: parameters at time 0.
 module bv_binary_conv #(
     parameter int HEIGHT       = 0,
@@ -50,9 +50,7 @@ module bv_binary_conv #(
   localparam int OF = OUT_CHANNELS / PE;       // folds per position
   localparam int GB = PE > OG ? PE / OG : 1;   // groups per beat
   localparam int GF = OG > PE ? OG / PE : 1;   // folds per group
-  localparam int TB = 3 * CG;                  // bits of a tap row
-  localparam int PB = $clog2(TB + 1);
-  localparam int AB = $clog2(9 * CG + 1) + 1;
+  localparam int AB = $clog2(18 * CG + 1) + 1;
   localparam int WW = PE * BRANCHES * 9 * CG;
   localparam int EB = PE * (M_BITS + O_BITS + 2 * SLOPE_BITS + O2_BITS);
   localparam int AW = SETS * OF > 1 ? $clog2(SETS * OF) : 1;
@@ -71,7 +69,7 @@ module bv_binary_conv #(
   logic [GW-1:0] group;  // first group of the beat
   logic [HW-1:0] group_fold;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
-  logic [AW-1:0] addr, addr1, addr2;
+  logic [AW-1:0] addr, addr1, addr2, addr3;
   assign last_fold = int'(fold) == OF - 1;
   assign last_group_fold = int'(group_fold) == GF - 1;
   assign next = ce && valid && last_fold;
@@ -83,20 +81,17 @@ module bv_binary_conv #(
   ) u_window (.clk, .rst, .in0_data, .in0_valid, .in0_ready, .taps, .mask, .valid, .next, .last);
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(next && last), .set);
 
-  logic v1, v2, v3, out_valid;
+  logic [4:1] v;  // stages: 1 selected groups and weights, 2 to 4 sums (bv_conv_sum)
+  logic out_valid;
   always_ff @(posedge clk) begin
     if (rst) begin
       fold <= '0;
       group <= '0;
       group_fold <= '0;
-      v1 <= 1'b0;
-      v2 <= 1'b0;
-      v3 <= 1'b0;
+      v <= '0;
       out0_valid <= 1'b0;
     end else if (ce) begin
-      v1 <= valid;
-      v2 <= v1;
-      v3 <= v2;
+      v <= {v[3:1], valid};
       out0_valid <= out_valid;
       if (valid) begin
         fold <= last_fold ? '0 : FW'(fold + 1'b1);
@@ -108,24 +103,22 @@ module bv_binary_conv #(
     if (ce) begin
       addr1 <= addr;
       addr2 <= addr1;
+      addr3 <= addr2;
     end
   end
 
-  // ---- stage 1: selected groups and weights; 2: popcounts of the three tap rows; 3: accumulators -------------------------
+  // ---- selected groups, weights, sums ------------------------------------------------------------------------------------
   logic [WW-1:0] weights1;
-  logic [BRANCHES*EB-1:0] params3;
+  logic [BRANCHES*EB-1:0] params4;
   logic [BRANCHES-1:0][GB-1:0][8:0][CG-1:0] x1;
-  logic [BRANCHES-1:0][8:0] mask1, mask2;
-  logic [BRANCHES-1:0][PE*AB-1:0] acc3;
+  logic [BRANCHES-1:0][8:0] mask1;
+  logic [BRANCHES-1:0][PE*AB-1:0] acc4;
   bv_rom #(.WIDTH(WW), .DEPTH(SETS * OF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE)) u_weights (
       .clk, .en(ce && valid), .addr, .data(weights1));
   bv_rom #(.WIDTH(BRANCHES * EB), .DEPTH(SETS * OF), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE)) u_params (
-      .clk, .en(ce && v2), .addr(addr2), .data(params3));
+      .clk, .en(ce && v[3]), .addr(addr3), .data(params4));
 
-  always_ff @(posedge clk) begin
-    if (ce && valid) mask1 <= mask;
-    if (ce && v1) mask2 <= mask1;
-  end
+  always_ff @(posedge clk) if (ce && valid) mask1 <= mask;
   for (genvar d = 0; d < BRANCHES; d++) begin : g_branch
     for (genvar t = 0; t < 9; t++) begin : g_tap
       logic [GROUPS-1:0][CG-1:0] tap;
@@ -134,22 +127,11 @@ module bv_binary_conv #(
         always_ff @(posedge clk) if (ce && valid) x1[d][g][t] <= tap[GW'(int'(group) + g)];
       end
     end
-    logic [AB-1:0] inside2;  // bits inside the map
-    assign inside2 = AB'(int'($countones(mask2[d])) * CG);
     for (genvar i = 0; i < PE; i++) begin : g_lane
-      logic [8:0][CG-1:0] w, same;
-      logic [2:0][PB-1:0] count, count2;
-      assign w = weights1[(i*BRANCHES+d)*9*CG+:9*CG];
-      for (genvar t = 0; t < 9; t++) begin : g_xnor
-        assign same[t] = ~(x1[d][GB == 1 ? 0 : i / OG][t] ^ w[t]) & {CG{mask1[d][t]}};
-      end
-      for (genvar r = 0; r < 3; r++) begin : g_row
-        bv_popcount #(.WIDTH(TB)) u_count (.x(same[3*r+:3]), .count(count[r]));
-      end
-      always_ff @(posedge clk) begin
-        if (ce && v1) count2 <= count;
-        if (ce && v2) acc3[d][i*AB+:AB] <= ((AB'(count2[0]) + AB'(count2[1]) + AB'(count2[2])) << 1) - inside2;
-      end
+      assign acc4[d][i*AB+AB-1] = 1'b0;
+      bv_conv_sum #(.CHANNELS(CG)) u_sum (
+          .clk, .en({3{ce}} & v[3:1]), .x(x1[d][GB == 1 ? 0 : i / OG]), .w(weights1[(i*BRANCHES+d)*9*CG+:9*CG]),
+          .mask(mask1[d]), .count(acc4[d][i*AB+:AB-1]));
     end
   end
 
@@ -158,10 +140,10 @@ module bv_binary_conv #(
   logic [BRANCHES-1:0][PE*OUT_BITS-1:0] y;
   for (genvar d = 0; d < BRANCHES; d++) begin : g_epilogue
     bv_epilogue #(
-        .PE(PE), .ACC_BITS(AB), .ACT(1), .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1((SH1 >> (8 * d)) & 255), .Z_BITS(Z_BITS),
-        .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS), .SH2((SH2 >> (8 * d)) & 255), .OUT_BITS(OUT_BITS)
+        .PE(PE), .ACC_BITS(AB), .ACC_BIAS(-9 * CG), .ACT(1), .M_BITS(M_BITS), .O_BITS(O_BITS),
+        .SH1((SH1 >> (8 * d)) & 255), .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS), .SH2((SH2 >> (8 * d)) & 255), .OUT_BITS(OUT_BITS)
     ) u_epilogue (
-        .clk, .rst, .ce, .in_valid(v3), .acc(acc3[d]), .params(params3[d*EB+:EB]), .res1('0), .res2('0),
+        .clk, .rst, .ce, .in_valid(v[4]), .acc(acc4[d]), .params(params4[d*EB+:EB]), .res1('0), .res2('0),
         .out_valid(branch_valid[d]), .out_data(y[d]));
   end
   assign out_valid = branch_valid[0];

@@ -135,10 +135,13 @@ module bv_conv_window #(
                                                               : int'(base[r]) + WIDTH);
       end
     end
-    logic [CHANNELS-1:0] chain[2*D+1];
-    always_ff @(posedge clk) if (shift) begin
-      chain[0] <= stage[r];
-      for (int i = 1; i <= 2 * D; i++) chain[i] <= chain[i-1];
+    logic [CHANNELS-1:0] chain[2*D+1];  // with a reset, so that it is built of registers: LUTs are scarcer
+    always_ff @(posedge clk) begin
+      if (rst) for (int i = 0; i <= 2 * D; i++) chain[i] <= '0;
+      else if (shift) begin
+        chain[0] <= stage[r];
+        for (int i = 1; i <= 2 * D; i++) chain[i] <= chain[i-1];
+      end
     end
     for (genvar d = 0; d < BRANCHES; d++) begin : g_taps
       localparam int E = dilation(d);

@@ -25,7 +25,7 @@ class BinaryConv(EpilogueLayer):
     """in0: (height + ext, width, in_channels) BIPOLAR; out0: (height, width, out_channels), ceil(log2 D) bits more."""
 
     stem: ClassVar[str] = "binary_conv"
-    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_mac", "bv_epilogue", "bv_popcount", "bv_conv_window")
+    sources: ClassVar[tuple[str, ...]] = (*EpilogueLayer.sources, "bv_popcount", "bv_conv_sum", "bv_conv_window")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "in_channels", "PE": "out_channels"}
 
     height: int

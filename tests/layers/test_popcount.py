@@ -1,4 +1,4 @@
-"""The synthesis description of the popcounts (carry-chain counters) counts like $countones, and like numpy."""
+"""The synthesis descriptions of the popcounts (carry-chain counters) count like $countones, and like numpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bhvit.finn_flow.wrapper import RTL
 
 SHORT = [1, 2, 3, 5, 8, 13, 36, 64, 130]
 FULL = [*range(1, 24), 31, 63, 65, 128, 256, 512]
-FILES = ["bv_counter7", "bv_ternary_add", "bv_bit_heap", "bv_xnor_popcount", "bv_popcount"]
+CHANNELS = [1, 2, 3, 4, 16, 32]                                         # of bv_conv_sum
+FILES = ["bv_counter7", "bv_ternary_add", "bv_bit_heap", "bv_xnor_popcount", "bv_popcount", "bv_conv_sum"]
 MODELS = ["CARRY4", "LUT6", "LUT6_2"]
 
 
@@ -27,7 +28,12 @@ def top(widths: list[int]) -> str:
                  f"  assign y[{16 * i}+:16] = 16'({c});",
                  f"  bv_popcount #(.WIDTH({n})) q{n} (.x(x3[{n - 1}:0]), .count(p{n}));",
                  f"  assign y[{16 * (i + len(widths))}+:16] = 16'(p{n});"]
-    bits = 32 * len(widths)
+    for i, n in enumerate(CHANNELS):
+        rows += [f"  logic [$clog2(18*{n}+1)-1:0] s{n};",
+                 f"  bv_conv_sum #(.CHANNELS({n})) v{n} (.clk(ap_clk), .en, .x(x[{9 * n - 1}:0]), "
+                 f".w(w[{9 * n - 1}:0]), .mask(x[511:503]), .count(s{n}));",
+                 f"  assign y[{16 * (i + 2 * len(widths))}+:16] = 16'(s{n});"]
+    bits = 32 * len(widths) + 16 * len(CHANNELS)
     return "\n".join([
         "module top (input ap_clk, input ap_rst_n,",
         "  input [1023:0] in0_V_TDATA, input in0_V_TVALID, output in0_V_TREADY,",
@@ -55,7 +61,11 @@ def test_popcount_counts(widths, defines, tmp_path):
     x[260:516], w[260:516] = 1 - np.eye(512)[1::2], 0                   # walking zero
     x[516:1028], w[516:1028] = np.tri(512), 1                           # every count
     same = x == w
-    expected = np.stack([a[:, :k].sum(axis=1) for a in (same, x) for k in widths], axis=1)
+    expected = [a[:, :k].sum(axis=1) for a in (same, x) for k in widths]
+    for k in CHANNELS:
+        inside = np.repeat(x[:, 503:512], k, axis=1)
+        expected.append((2 * same[:, : 9 * k] * inside + 1 - inside).sum(axis=1))
+    expected = np.stack(expected, axis=1)
     (tmp_path / "top.sv").write_text(top(widths))
     files = [*[RTL / f"{f}.sv" for f in FILES], *[RTL / "sim" / f"{f}.sv" for f in MODELS], tmp_path / "top.sv"]
     exe = build_simulator("top", files, 1, 1, tmp_path, defines=defines)
