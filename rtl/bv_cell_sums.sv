@@ -9,6 +9,7 @@ module bv_cell_sums #(
     parameter int X_BITS   = 0,
     parameter int SUM_BITS = 0,
     parameter int MAX      = 1,
+    parameter STYLE        = "auto",
     localparam int AW = DEPTH > 1 ? $clog2(DEPTH) : 1
 ) (
     input  logic                     clk,
@@ -61,7 +62,7 @@ module bv_cell_sums #(
   for (genvar b = 0; b < 2; b++) begin : g_bank
     logic modify;
     assign modify = v1 && bank1 == 1'(b);
-    bv_ram #(.WIDTH(WORD), .DEPTH(DEPTH)) u_ram (
+    bv_ram #(.WIDTH(WORD), .DEPTH(DEPTH), .STYLE(STYLE)) u_ram (
         .clk, .we(v2 && bank2 == 1'(b)), .waddr(addr2), .wdata(now), .re(modify || (re && rbank == 1'(b))),
         .raddr(modify ? addr1 : raddr), .rdata(rdata[b]));
   end

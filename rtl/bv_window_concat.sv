@@ -2,8 +2,9 @@
 // Windows of a map, each followed by the same merge tokens, one per pooling cell:
 //   merge[cell] = sat(((ca[c]*max << KA) + cb[c]*sum + o[c]) >> SH), cells of WINDOW x WINDOW shifted by PADDING and clipped
 // Streams: in0 HEIGHT x WIDTH tokens, first row = map row ROW0; out0 per window (row-major) WINDOW^2 tokens (row-major), then
-// the merge tokens (row-major); SIMD elements of BITS bits a beat, channel-minor. Two frame banks; cells are pooled while
-// the frame arrives. One beat per cycle, latency one frame + 5. Constants word: ca, cb, o. Checked: parameters at time 0.
+// the merge tokens (row-major); SIMD elements of BITS bits a beat, channel-minor. The buffer holds a frame and two window
+// rows (bv_slots); cells are pooled while the frame arrives. One beat per cycle, latency one frame + 5.
+// Constants word: ca, cb, o. Checked: parameters at time 0.
 module bv_window_concat #(
     parameter int HEIGHT    = 0,
     parameter int WIDTH     = 0,
@@ -19,6 +20,8 @@ module bv_window_concat #(
     parameter int SIMD      = 1,
     parameter int SETS      = 1,
     parameter int REPEAT    = 1,
+    parameter FRAME_STYLE   = "auto",
+    parameter CELLS_STYLE   = "auto",
     parameter BLEND_FILE    = "",
     parameter BLEND_STYLE   = "auto"
 ) (
@@ -33,13 +36,12 @@ module bv_window_concat #(
     input  logic                 out0_ready
 );
   localparam int CF = CHANNELS / SIMD;
-  localparam int ROW = WIDTH * CF;
-  localparam int FRAME = HEIGHT * ROW;
   localparam int NH = HEIGHT / WINDOW;
   localparam int NW = WIDTH / WINDOW;
   localparam int RUN = WINDOW * CF;               // words of a window row
   localparam int CELLS = NH * NW * CF;            // words of the merge tokens
-  localparam int FIRST = ((HEIGHT - ROW0) % HEIGHT) * ROW;  // address of map row 0
+  localparam int SEGMENTS = HEIGHT * NW;          // window rows of a frame; segment of map row y, window column x: y*NW + x
+  localparam int SLOTS = SEGMENTS > 1 ? SEGMENTS + 2 : 2;
   localparam int CELL0 = (ROW0 + PADDING) / WINDOW;         // cell row of the first row that arrives
   localparam int PIXELS = WINDOW * WINDOW;
   localparam int SB = BITS + $clog2(PIXELS);
@@ -50,8 +52,9 @@ module bv_window_concat #(
   localparam int NB = $clog2(WINDOW + 1);
   localparam int IW = $clog2(NH + 2);
   localparam int JW = $clog2(NW + 2);
-  localparam int AW = FRAME > 1 ? $clog2(FRAME) : 1;
-  localparam int BW = $clog2(2 * FRAME);
+  localparam int AW = SLOTS * RUN > 1 ? $clog2(SLOTS * RUN) : 1;
+  localparam int RW = $clog2(RUN + 1);
+  localparam int TW = SEGMENTS > 1 ? $clog2(SEGMENTS) : 1;
   localparam int MW = CELLS > 1 ? $clog2(CELLS) : 1;
   localparam int KW = SETS * CF > 1 ? $clog2(SETS * CF) : 1;
   initial if (HEIGHT < 1 || NH * WINDOW != HEIGHT || NW * WINDOW != WIDTH || CF * SIMD != CHANNELS || BITS < 1)
@@ -69,10 +72,14 @@ module bv_window_concat #(
   logic [NB-1:0] in_x, in_y;  // position in the cell
   logic [JW-1:0] cell_x;
   logic [IW-1:0] cell_y;
-  logic [AW-1:0] waddr;
+  logic [RW-1:0] wrun;  // word of the window row
+  logic [TW-1:0] wseg;
+  logic [AW-1:0] wbase;
+  logic wvalid, wdone;
   logic [2:0] done, done_bank;  // end of a frame on its way through the pooling pipeline
   logic wlast_fold, wlast_x, wlast, first_row, first_col;
-  assign in0_ready = !used[wbank];
+  assign in0_ready = !used[wbank] && wvalid;
+  assign wdone = take && int'(wrun) == RUN - 1;
   assign take = in0_valid && in0_ready;
   assign wlast_fold = int'(wfold) == CF - 1;
   assign wlast_x = wlast_fold && int'(wx) == WIDTH - 1;
@@ -91,7 +98,8 @@ module bv_window_concat #(
       in_y <= NB'((ROW0 + PADDING) % WINDOW);
       cell_x <= '0;
       cell_y <= IW'(CELL0);
-      waddr <= '0;
+      wrun <= '0;
+      wseg <= TW'(ROW0 * NW);
       done <= '0;
       used <= '0;
       full <= '0;
@@ -105,7 +113,8 @@ module bv_window_concat #(
       end
       if (take) begin
         wfold <= wlast_fold ? '0 : FW'(wfold + 1'b1);
-        waddr <= wlast ? '0 : AW'(waddr + 1'b1);
+        wrun <= wdone ? '0 : RW'(wrun + 1'b1);
+        if (wdone) wseg <= int'(wseg) == SEGMENTS - 1 ? '0 : TW'(wseg + 1'b1);
         if (wlast_fold) begin
           wx <= wlast_x ? '0 : XW'(wx + 1'b1);
           in_x <= wlast_x ? NB'(PADDING % WINDOW) : int'(in_x) == WINDOW - 1 ? '0 : in_x + 1'b1;
@@ -127,23 +136,60 @@ module bv_window_concat #(
 
   // ---- reader ----------------------------------------------------------------------------------------------------------
   logic [FW-1:0] fold;
-  logic [AW-1:0] rowstart, band;  // first word of the current row and of the first row of the window
-  logic [AW-1:0] next_row, off, off0;  // word in the row; its value at the first column of the window
+  logic [RW-1:0] run;
   logic [NB-1:0] r;
   logic [MW-1:0] maddr;
   logic [JW-1:0] wc;
   logic [IW-1:0] wr;
   logic go, merging, last_run, last_r, last_cell, last_wc, last_wr, last;
-  logic [AW-1:0] run;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
-  assign go = full[rbank];
+  assign go = merging || loaded;
   assign last_run = int'(run) == RUN - 1;
   assign last_r = int'(r) == WINDOW - 1;
   assign last_cell = merging && int'(maddr) == CELLS - 1;
   assign last_wc = int'(wc) == NW - 1;
   assign last_wr = int'(wr) == NH - 1;
   assign last = last_cell && last_wc && last_wr;
-  assign next_row = AW'(int'(rowstart) >= FRAME - ROW ? int'(rowstart) - (FRAME - ROW) : int'(rowstart) + ROW);
+
+  // the place of the next segment is looked up while the current one is read
+  logic loaded, load, nbank, free, nlast_r, nlast_wc;
+  logic [AW-1:0] addr, base, nbase;  // word to read, first word of its segment and of the next one
+  logic [TW-1:0] nseg, nwindow, nband;  // next segment, first one of its window and of its row of windows
+  logic [NB-1:0] nr;
+  logic [JW-1:0] nwc;
+  assign free = ce && go && !merging && last_run;
+  assign load = (!loaded || free) && full[nbank];
+  assign nlast_r = int'(nr) == WINDOW - 1;
+  assign nlast_wc = int'(nwc) == NW - 1;
+  bv_slots #(.SEGMENTS(SEGMENTS), .SLOTS(SLOTS), .RUN(RUN)) u_slots (
+      .clk, .rst, .wbase, .wvalid, .wdone, .wbank, .wseg, .rbank(nbank), .rseg(nseg), .rbase(nbase), .free, .fbase(base));
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      loaded <= 1'b0;
+      nbank <= 1'b0;
+      {nseg, nwindow, nband, nr, nwc, addr, base} <= '0;
+    end else begin
+      if (load) loaded <= 1'b1;
+      else if (free) loaded <= 1'b0;
+      if (load) begin
+        addr <= nbase;
+        base <= nbase;
+        nr <= nlast_r ? '0 : nr + 1'b1;
+        nseg <= TW'(int'(nseg) + NW);
+        if (nlast_r) begin
+          nwc <= nlast_wc ? '0 : nwc + 1'b1;
+          nwindow <= TW'(nwindow + 1'b1);
+          nseg <= TW'(nwindow + 1'b1);
+          if (nlast_wc) begin
+            nband <= int'(nband) == (HEIGHT - WINDOW) * NW ? '0 : TW'(int'(nband) + WINDOW * NW);
+            nwindow <= int'(nband) == (HEIGHT - WINDOW) * NW ? '0 : TW'(int'(nband) + WINDOW * NW);
+            nseg <= int'(nband) == (HEIGHT - WINDOW) * NW ? '0 : TW'(int'(nband) + WINDOW * NW);
+            if (int'(nband) == (HEIGHT - WINDOW) * NW) nbank <= !nbank;
+          end
+        end
+      end else if (ce && go && !merging) addr <= AW'(addr + 1'b1);
+    end
+  end
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(ce && go && last), .set);
 
@@ -151,10 +197,6 @@ module bv_window_concat #(
     if (rst) begin
       rbank <= 1'b0;
       fold <= '0;
-      rowstart <= AW'(FIRST);
-      band <= AW'(FIRST);
-      off <= '0;
-      off0 <= '0;
       run <= '0;
       r <= '0;
       maddr <= '0;
@@ -164,25 +206,17 @@ module bv_window_concat #(
     end else if (ce && go) begin
       fold <= int'(fold) == CF - 1 ? '0 : FW'(fold + 1'b1);
       if (!merging) begin
-        run <= last_run ? '0 : AW'(run + 1'b1);
-        off <= last_run ? off0 : AW'(off + 1'b1);
+        run <= last_run ? '0 : RW'(run + 1'b1);
         if (last_run) begin
           r <= last_r ? '0 : r + 1'b1;
           merging <= last_r;
-          if (!last_r) rowstart <= next_row;
         end
       end else begin
         maddr <= last_cell ? '0 : MW'(maddr + 1'b1);
         if (last_cell) begin
           merging <= 1'b0;
           wc <= last_wc ? '0 : wc + 1'b1;
-          off0 <= last_wc ? '0 : AW'(int'(off0) + RUN);
-          off <= last_wc ? '0 : AW'(int'(off0) + RUN);
-          rowstart <= last_wc ? next_row : band;
-          if (last_wc) begin
-            band <= next_row;
-            wr <= last_wr ? '0 : wr + 1'b1;
-          end
+          if (last_wc) wr <= last_wr ? '0 : wr + 1'b1;
         end
         if (last) rbank <= !rbank;
       end
@@ -194,10 +228,9 @@ module bv_window_concat #(
   logic [SIMD*BITS-1:0] x1, x2, x3, peak1, merged;
   logic [SIMD*SB-1:0] sum1;
   logic [WORD-1:0] word1;
-  bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(2 * FRAME)) u_frame (
-      .clk, .we(take), .waddr(BW'(int'(waddr) + (wbank ? FRAME : 0))), .wdata(in0_data), .re(ce && go && !merging),
-      .raddr(BW'(int'(rowstart) + int'(off) + (rbank ? FRAME : 0))), .rdata(x1));
-  bv_cell_sums #(.DEPTH(CELLS), .SIMD(SIMD), .X_BITS(BITS), .SUM_BITS(SB)) u_cells (
+  bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(SLOTS * RUN), .STYLE(FRAME_STYLE)) u_frame (
+      .clk, .we(take), .waddr(AW'(wbase + AW'(wrun))), .wdata(in0_data), .re(ce && go && !merging), .raddr(addr), .rdata(x1));
+  bv_cell_sums #(.STYLE(CELLS_STYLE), .DEPTH(CELLS), .SIMD(SIMD), .X_BITS(BITS), .SUM_BITS(SB)) u_cells (
       .clk, .rst, .add(take && int'(cell_x) < NW && int'(cell_y) < NH), .add_bank(wbank),
       .add_first(first_row && first_col), .add_addr(MW'((int'(cell_y) * NW + int'(cell_x)) * CF + int'(wfold))),
       .add_x(in0_data), .re(ce && go && merging), .rbank, .raddr(maddr), .sum(sum1), .peak(peak1));

@@ -2,8 +2,8 @@
 // Window tokens back to a map, blended with the merge tokens summed over all windows:
 //   R = sat(((pa[c]*L << KA) + pb[c]*Msum[cell] + o[c]) >> SH), cell = the window that the token lies in
 // Streams: in0 per window (row-major) WINDOW^2 tokens, then one merge token per cell; out0 HEIGHT x WIDTH tokens in raster
-// order starting at map row ROW0; SIMD elements of BITS bits a beat, channel-minor. Two frame banks. One beat per cycle,
-// latency one frame + 5. Constants word: pa, pb, o. Checked: parameters at time 0.
+// order starting at map row ROW0; SIMD elements of BITS bits a beat, channel-minor. The buffer holds a frame and two window
+// rows (bv_slots). One beat per cycle, latency one frame + 5. Constants word: pa, pb, o. Checked: parameters at time 0.
 module bv_window_merge #(
     parameter int HEIGHT    = 0,
     parameter int WIDTH     = 0,
@@ -18,6 +18,8 @@ module bv_window_merge #(
     parameter int SIMD      = 1,
     parameter int SETS      = 1,
     parameter int REPEAT    = 1,
+    parameter FRAME_STYLE   = "auto",
+    parameter CELLS_STYLE   = "auto",
     parameter BLEND_FILE    = "",
     parameter BLEND_STYLE   = "auto"
 ) (
@@ -32,14 +34,14 @@ module bv_window_merge #(
     input  logic                 out0_ready
 );
   localparam int CF = CHANNELS / SIMD;
-  localparam int ROW = WIDTH * CF;
-  localparam int FRAME = HEIGHT * ROW;
   localparam int NH = HEIGHT / WINDOW;
   localparam int NW = WIDTH / WINDOW;
   localparam int RUN = WINDOW * CF;      // words of a window row
   localparam int CELLS = NH * NW * CF;   // words of the merge tokens of a window
   localparam int CELL0 = (ROW0 / WINDOW) * NW * CF;  // first cell word of the first output row
   localparam int WINDOWS = NH * NW;
+  localparam int SEGMENTS = HEIGHT * NW;  // window rows of a frame; segment of map row y, window column x: y*NW + x
+  localparam int SLOTS = SEGMENTS > 1 ? SEGMENTS + 2 : 2;
   localparam int SB = BITS + $clog2(WINDOWS);
   localparam int WORD = SIMD * (2 * COEF_BITS + O_BITS);
   localparam int FW = CF > 1 ? $clog2(CF) : 1;
@@ -48,8 +50,9 @@ module bv_window_merge #(
   localparam int NB = $clog2(WINDOW + 1);
   localparam int IW = $clog2(NH + 1);
   localparam int JW = $clog2(NW + 1);
-  localparam int AW = FRAME > 1 ? $clog2(FRAME) : 1;
-  localparam int BW = $clog2(2 * FRAME);
+  localparam int AW = SLOTS * RUN > 1 ? $clog2(SLOTS * RUN) : 1;
+  localparam int RW = $clog2(RUN + 1);
+  localparam int TW = SEGMENTS > 1 ? $clog2(SEGMENTS) : 1;
   localparam int MW = CELLS > 1 ? $clog2(CELLS) : 1;
   localparam int KW = SETS * CF > 1 ? $clog2(SETS * CF) : 1;
   initial if (HEIGHT < 1 || NH * WINDOW != HEIGHT || NW * WINDOW != WIDTH || CF * SIMD != CHANNELS || BITS < 1)
@@ -61,16 +64,18 @@ module bv_window_merge #(
   logic wbank, rbank, bank1;
 
   // ---- writer ----------------------------------------------------------------------------------------------------------
-  logic [AW-1:0] rowstart, band;  // first word of the current row and of the first row of the window
-  logic [AW-1:0] next_row, off, off0;  // word in the row; its value at the first column of the window
-  logic [AW-1:0] run;
+  logic [TW-1:0] wseg, window, band;  // segment, first one of its window and of its row of windows
+  logic [AW-1:0] wbase;
+  logic wvalid, wdone;
+  logic [RW-1:0] run;
   logic [NB-1:0] r;
   logic [MW-1:0] maddr;
   logic [JW-1:0] wc;
   logic [IW-1:0] wr;
   logic [2:0] done, done_bank;  // end of a frame on its way through the sums
   logic merging, last_run, last_r, last_cell, last_wc, last_wr, wlast;
-  assign in0_ready = !used[wbank];
+  assign in0_ready = !used[wbank] && (merging || wvalid);
+  assign wdone = take && !merging && last_run;
   assign take = in0_valid && in0_ready;
   assign last_run = int'(run) == RUN - 1;
   assign last_r = int'(r) == WINDOW - 1;
@@ -78,15 +83,11 @@ module bv_window_merge #(
   assign last_wc = int'(wc) == NW - 1;
   assign last_wr = int'(wr) == NH - 1;
   assign wlast = last_cell && last_wc && last_wr;
-  assign next_row = AW'(int'(rowstart) + ROW);
 
   always_ff @(posedge clk) begin
     if (rst) begin
       wbank <= 1'b0;
-      rowstart <= '0;
-      band <= '0;
-      off <= '0;
-      off0 <= '0;
+      {wseg, window, band} <= '0;
       run <= '0;
       r <= '0;
       maddr <= '0;
@@ -105,12 +106,11 @@ module bv_window_merge #(
         used[bank1] <= 1'b0;
       end
       if (take && !merging) begin
-        run <= last_run ? '0 : AW'(run + 1'b1);
-        off <= last_run ? off0 : AW'(off + 1'b1);
+        run <= last_run ? '0 : RW'(run + 1'b1);
         if (last_run) begin
           r <= last_r ? '0 : r + 1'b1;
           merging <= last_r;
-          if (!last_r) rowstart <= next_row;
+          if (!last_r) wseg <= TW'(int'(wseg) + NW);
         end
       end
       if (take && merging) begin
@@ -118,11 +118,12 @@ module bv_window_merge #(
         if (last_cell) begin
           merging <= 1'b0;
           wc <= last_wc ? '0 : wc + 1'b1;
-          off0 <= last_wc ? '0 : AW'(int'(off0) + RUN);
-          off <= last_wc ? '0 : AW'(int'(off0) + RUN);
-          rowstart <= wlast ? '0 : last_wc ? next_row : band;
+          window <= TW'(window + 1'b1);
+          wseg <= TW'(window + 1'b1);
           if (last_wc) begin
-            band <= wlast ? '0 : next_row;
+            band <= wlast ? '0 : TW'(int'(band) + WINDOW * NW);
+            window <= wlast ? '0 : TW'(int'(band) + WINDOW * NW);
+            wseg <= wlast ? '0 : TW'(int'(band) + WINDOW * NW);
             wr <= last_wr ? '0 : wr + 1'b1;
           end
         end
@@ -139,16 +140,42 @@ module bv_window_merge #(
   logic [XW-1:0] x;
   logic [YW-1:0] y;  // map row
   logic [NB-1:0] in_x, in_y;  // position in the window
-  logic [AW-1:0] raddr;
   logic [MW-1:0] cell_row, cell_col;  // word of the cell: cell_row + cell_col + fold
   logic [YW-1:0] row;
   logic go, last_fold, last_x, last_y, last;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
-  assign go = full[rbank];
+  assign go = loaded;
   assign last_fold = int'(fold) == CF - 1;
   assign last_x = last_fold && int'(x) == WIDTH - 1;
   assign last_y = int'(y) == HEIGHT - 1;
   assign last = last_x && int'(row) == HEIGHT - 1;
+
+  // the place of the next segment is looked up while the current one is read
+  logic loaded, load, nbank, free;
+  logic [AW-1:0] addr, base, nbase;  // word to read, first word of its segment and of the next one
+  logic [TW-1:0] nseg, ncount;       // next segment and how many of its frame come before it
+  assign free = ce && go && last_fold && int'(in_x) == WINDOW - 1;
+  assign load = (!loaded || free) && full[nbank];
+  bv_slots #(.SEGMENTS(SEGMENTS), .SLOTS(SLOTS), .RUN(RUN)) u_slots (
+      .clk, .rst, .wbase, .wvalid, .wdone, .wbank, .wseg, .rbank(nbank), .rseg(nseg), .rbase(nbase), .free, .fbase(base));
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      loaded <= 1'b0;
+      nbank <= 1'b0;
+      nseg <= TW'(ROW0 * NW);
+      {ncount, addr, base} <= '0;
+    end else begin
+      if (load) loaded <= 1'b1;
+      else if (free) loaded <= 1'b0;
+      if (load) begin
+        addr <= nbase;
+        base <= nbase;
+        nseg <= int'(nseg) == SEGMENTS - 1 ? '0 : TW'(nseg + 1'b1);
+        ncount <= int'(ncount) == SEGMENTS - 1 ? '0 : TW'(ncount + 1'b1);
+        if (int'(ncount) == SEGMENTS - 1) nbank <= !nbank;
+      end else if (ce && go) addr <= AW'(addr + 1'b1);
+    end
+  end
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (.clk, .rst, .schedule, .frame_done(ce && go && last), .set);
 
@@ -160,13 +187,11 @@ module bv_window_merge #(
       y <= YW'(ROW0);
       in_x <= '0;
       in_y <= NB'(ROW0 % WINDOW);
-      raddr <= AW'(ROW0 * ROW);
       cell_row <= MW'(CELL0);
       cell_col <= '0;
       row <= '0;
     end else if (ce && go) begin
       fold <= last_fold ? '0 : FW'(fold + 1'b1);
-      raddr <= int'(raddr) == FRAME - 1 ? '0 : AW'(raddr + 1'b1);
       if (last_fold) begin
         x <= last_x ? '0 : XW'(x + 1'b1);
         in_x <= int'(in_x) == WINDOW - 1 ? '0 : in_x + 1'b1;
@@ -187,10 +212,9 @@ module bv_window_merge #(
   logic [SIMD*BITS-1:0] x1, merged, unused_peak;
   logic [SIMD*SB-1:0] sum1;
   logic [WORD-1:0] word1;
-  bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(2 * FRAME)) u_frame (
-      .clk, .we(take && !merging), .waddr(BW'(int'(rowstart) + int'(off) + (wbank ? FRAME : 0))), .wdata(in0_data),
-      .re(ce && go), .raddr(BW'(int'(raddr) + (rbank ? FRAME : 0))), .rdata(x1));
-  bv_cell_sums #(.DEPTH(CELLS), .SIMD(SIMD), .X_BITS(BITS), .SUM_BITS(SB), .MAX(0)) u_cells (
+  bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(SLOTS * RUN), .STYLE(FRAME_STYLE)) u_frame (
+      .clk, .we(take && !merging), .waddr(AW'(wbase + AW'(run))), .wdata(in0_data), .re(ce && go), .raddr(addr), .rdata(x1));
+  bv_cell_sums #(.STYLE(CELLS_STYLE), .DEPTH(CELLS), .SIMD(SIMD), .X_BITS(BITS), .SUM_BITS(SB), .MAX(0)) u_cells (
       .clk, .rst, .add(take && merging), .add_bank(wbank), .add_first(wc == '0 && wr == '0), .add_addr(maddr),
       .add_x(in0_data), .re(ce && go), .rbank, .raddr(MW'(int'(cell_row) + int'(cell_col) + int'(fold))), .sum(sum1),
       .peak(unused_peak));

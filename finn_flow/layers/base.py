@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from bhvit.errors import UserError
 
 from ..streams import DType, Stream, pack_words
-from .storage import AUTO, Store
+from .storage import Store
 
 
 class FoldingError(UserError):
@@ -130,7 +130,7 @@ class Layer(BaseModel):
         return Resources()
 
     def stores(self) -> tuple[Store, ...]:
-        """Every memory of the kernel, constants and buffers, with style "auto"."""
+        """Every memory of the kernel, constants and buffers; their style is "auto" where it can be chosen."""
         return ()
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
@@ -168,7 +168,7 @@ class Layer(BaseModel):
     def styled_stores(self) -> tuple[Store, ...]:
         """:meth:`stores` with the styles of this instance."""
         chosen = self.style_map()
-        return tuple(s.with_style(chosen.get(s.name, AUTO)) for s in self.stores())
+        return tuple(s.with_style(chosen.get(s.name, s.style)) for s in self.stores())
 
     def total(self, lut: float, dsp: int = 0) -> Resources:
         """Resources of the layer: its logic, and its memories as they are declared."""

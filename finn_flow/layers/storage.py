@@ -77,6 +77,14 @@ class Store:
         return replace(self, style=style)
 
 
+def slot_stores(segments: int, words: int) -> tuple[Store, ...]:
+    """List of free places and table of places of a buffer (``bv_slots``) of ``words`` words for frames of segments."""
+    bits = max(1, (words - 1).bit_length())
+    slots = segments + min(2, segments)
+    return (Store("FREE", bits, slots, fixed=True, style=DISTRIBUTED),
+            Store("TABLE", bits, 2 * segments, fixed=True, style=DISTRIBUTED))
+
+
 def pack(width: int) -> int:
     """Words that share a row of UltraRAM (as in bv_ram)."""
     return 8 if width <= 9 else 4 if width <= 18 else 2 if width <= 36 else 1

@@ -14,14 +14,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..streams import Stream, s
-from .base import Const, Constants, Layer, Memory, Resources, check_divides, floor_shift, saturate
+from .base import Const, Constants, FoldingError, Layer, Memory, Resources, check_divides, floor_shift, saturate
+from .storage import Store, slot_stores
 
 
 class WindowMerge(Layer):
     """in0: (nW * T, channels) s<bits>, T = window*window + nW; out0: (height, width, channels) s<bits>."""
 
     stem: ClassVar[str] = "window_merge"
-    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_cell_sums", "bv_blend")
+    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_cell_sums", "bv_blend", "bv_slots")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
 
     height: int
@@ -40,6 +41,9 @@ class WindowMerge(Layer):
         super().check()
         check_divides(self.stem, "window", self.window, "height", self.height)
         check_divides(self.stem, "window", self.window, "width", self.width)
+        if self.window * self._fold < 2:
+            raise FoldingError(f"SIMD={self.SIMD} with windows of one token leaves one beat per window row.",
+                               where=f"layer {self.stem}", do="choose a smaller SIMD")
         if not 0 <= self.row0 < self.height:
             raise ValueError(f"window_merge: row0={self.row0} must be less than height={self.height}.")
 
@@ -84,15 +88,16 @@ class WindowMerge(Layer):
     def cycles(self) -> int:
         return self.windows * self.tokens * self._fold
 
+    def stores(self) -> tuple[Store, ...]:
+        segments = self.height * self.width // self.window
+        frame = (segments + min(2, segments)) * self.window * self._fold
+        return (Store("FRAME", self.SIMD * self.bits, frame),
+                Store("CELLS", self.SIMD * (self._sum_bits), self.windows * self._fold, copies=2),
+                *slot_stores(segments, frame),
+                Store("BLEND", self.SIMD * (2 * self.coef_bits + self.o_bits), self.sets * self._fold, const=True))
+
     def resources(self) -> Resources:
-        frame = 2 * self.height * self.width * self.channels * self.bits
-        cells = 2 * self.windows * self.channels * self._sum_bits
-        word, depth = self.SIMD * (2 * self.coef_bits + self.o_bits), self.sets * self._fold
-        in_lut = depth <= 256
-        bram = -(-frame // 18432) + (-(-cells // 18432) if cells > 8192 else 0)
-        bram += 0 if in_lut else -(-word // 36) * -(-depth // 512)
-        lut = 550 + 100 * self.SIMD + (0.03 * word * depth if in_lut else 0)
-        return Resources(lut=lut, bram18=bram, dsp=2 * self.SIMD, bits=frame + cells + word * depth)
+        return self.total(550 + 100 * self.SIMD, 2 * self.SIMD)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         pa, pb, o = (constants[n].reshape(-1, self.SIMD) for n in ("pa", "pb", "o"))
