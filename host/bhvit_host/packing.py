@@ -162,7 +162,8 @@ def _integers(x: np.ndarray, t: DataType) -> np.ndarray:
 
 
 def _refuse(x: np.ndarray, t: DataType) -> None:
-    raise HostError(f"The values are no {t.name}.", why=f"they are {x.dtype} in [{x.min()}, {x.max()}], allowed are "
+    span = f" in [{x.min()}, {x.max()}]" if x.dtype.kind in "iufb" else ""
+    raise HostError(f"The values are no {t.name}.", why=f"they are {x.dtype}{span}, allowed are "
                     + ("-1 and +1" if t.bipolar else f"integers in [{t.min}, {t.max}]"))
 
 
