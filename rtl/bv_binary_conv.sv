@@ -141,7 +141,8 @@ module bv_binary_conv #(
   for (genvar d = 0; d < BRANCHES; d++) begin : g_epilogue
     bv_epilogue #(
         .PE(PE), .ACC_BITS(AB), .ACC_BIAS(-9 * CG), .ACT(1), .M_BITS(M_BITS), .O_BITS(O_BITS),
-        .SH1((SH1 >> (8 * d)) & 255), .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS), .SH2((SH2 >> (8 * d)) & 255), .OUT_BITS(OUT_BITS)
+        .SH1((SH1 >> (8 * d)) & 255), .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS),
+        .SH2((SH2 >> (8 * d)) & 255), .OUT_BITS(OUT_BITS)
     ) u_epilogue (
         .clk, .rst, .ce, .in_valid(v[4]), .acc(acc4[d]), .params(params4[d*EB+:EB]), .res1('0), .res2('0),
         .out_valid(branch_valid[d]), .out_data(y[d]));

@@ -57,6 +57,7 @@ module bv_conv_window #(
   // rows that must have arrived: the window of the first output row; for the last one the whole frame
   localparam int TOP0 = HEIGHT > 1 && ROT + REACH + 1 < TOTAL ? ROT + REACH + 1 : TOTAL;
   localparam int Y0 = (ROW0 + ROT) % HEIGHT;
+  localparam int CENTRE0 = (ROT % RING) * WIDTH;
   initial if (HEIGHT < 1 || WIDTH < 1 || CI * SIMD != CHANNELS || BRANCHES < 1 || BRANCHES > 4 || REACH < 1)
     $error("bv_conv_window: HEIGHT=%0d WIDTH=%0d CHANNELS=%0d SIMD=%0d DILATIONS=%0h", HEIGHT, WIDTH, CHANNELS, SIMD,
            DILATIONS);
@@ -102,7 +103,7 @@ module bv_conv_window #(
   logic [SW-1:0] step;
   logic [YW-1:0] row, y;
   logic [RW-1:0] top, freed;
-  logic [AW-1:0] base[NR], raddr;
+  logic [AW-1:0] centre, base, raddr;
   logic [CHANNELS-1:0] rdata, stage[NR];
   logic [SW-1:0] stage_step;
   logic [YW-1:0] stage_y;
@@ -119,22 +120,39 @@ module bv_conv_window #(
   bv_ram #(.WIDTH(CHANNELS), .DEPTH(DEPTH)) u_ring (
       .clk, .we(write_pixel), .waddr, .wdata(pixel), .re(issue), .raddr, .rdata);
 
-  // column of tap row r at step s is s - REACH + d: its chain reaches from there 2d columns back
-  logic [AW-1:0] ahead[NR];
-  for (genvar r = 0; r < NR; r++) begin : g_row
-    localparam int D = r == 0 ? REACH : dilation((r - 1) / 2);
-    localparam int DY = r == 0 ? 0 : r % 2 == 1 ? -D : D;
-    localparam int START = (((ROT + DY) % RING) + RING) % RING;
-    assign ahead[r] = AW'(int'(base[r]) + D - REACH);
-    always_ff @(posedge clk) begin
-      if (rst) base[r] <= AW'(START * WIDTH);
-      else if (free) begin
-        if (last_row) base[r] <= AW'(int'(base[r]) >= (RING - EXT - 1) * WIDTH ? int'(base[r]) - (RING - EXT - 1) * WIDTH
-                                                                             : int'(base[r]) + (EXT + 1) * WIDTH);
-        else base[r] <= AW'(int'(base[r]) >= (RING - 1) * WIDTH ? int'(base[r]) - (RING - 1) * WIDTH
-                                                              : int'(base[r]) + WIDTH);
-      end
+  // The ring address of a tap row's first column is formed one read ahead, from that of the centre row: centre + offset.
+  // The column of tap row r at step s is s - REACH + d: its chain reaches from there 2d columns back.
+  function automatic int reach_at(input int r);
+    return r == 0 ? REACH : dilation((r - 1) / 2);
+  endfunction
+  function automatic int row_offset(input int r);  // of the row that follows tap row r - 1; NR: of the next centre row
+    automatic int n = r == NR ? 1 : r == 0 ? 0 : r % 2 == 1 ? -reach_at(r) : reach_at(r);
+    return ((n % RING + RING) % RING) * WIDTH;
+  endfunction
+  logic [AW-1:0] offset, moved, column[NR];
+  logic [AW:0] wrapped;
+  always_comb begin
+    offset = AW'(last_row ? ((EXT + 1) % RING) * WIDTH : row_offset(NR));
+    for (int r = 0; r < NR; r++) begin
+      if (r > 0 && int'(k) == r - 1) offset = AW'(row_offset(r));
+      column[r] = AW'(reach_at(r) - REACH);
     end
+  end
+  assign wrapped = (AW + 1)'(int'(centre) + int'(offset) - DEPTH);
+  assign moved = wrapped[AW] ? centre + offset : wrapped[AW-1:0];
+  assign raddr = base + AW'(step) + column[k];
+  always_ff @(posedge clk) begin
+    if (rst) begin
+      centre <= AW'(CENTRE0);
+      base <= AW'(CENTRE0);
+    end else if (issue) begin
+      base <= last_k && !last_s ? centre : moved;
+      if (free) centre <= moved;
+    end
+  end
+
+  for (genvar r = 0; r < NR; r++) begin : g_row
+    localparam int D = reach_at(r);
     logic [CHANNELS-1:0] chain[2*D+1];  // with a reset, so that it is built of registers: LUTs are scarcer
     always_ff @(posedge clk) begin
       if (rst) for (int i = 0; i <= 2 * D; i++) chain[i] <= '0;
@@ -157,7 +175,6 @@ module bv_conv_window #(
       end
     end
   end
-  assign raddr = ahead[k] + AW'(step);
 
   always_ff @(posedge clk) begin
     if (rst) begin
