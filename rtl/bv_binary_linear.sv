@@ -61,7 +61,8 @@ module bv_binary_linear #(
   localparam int AW = SETS * MF * KF > 1 ? $clog2(SETS * MF * KF) : 1;
   localparam int STAGES = SIMD > 64 ? 3 : 2;            // of bv_xnor_popcount
   localparam int CW = $clog2(SIMD + 1);
-  localparam int ACC_BITS = $clog2(IN_CHANNELS + 1) + 1;
+  localparam int SUM_BITS = $clog2(IN_CHANNELS + 1);    // of the agreements; acc = 2*sum - IN_CHANNELS
+  localparam int ACC_BITS = SUM_BITS + 2;
   initial if (KF * SIMD != IN_CHANNELS || MF * PE != OUT_CHANNELS || TG * TP != TOKENS || TOKENS < 1)
     $error("bv_binary_linear: TOKENS=%0d IN_CHANNELS=%0d OUT_CHANNELS=%0d PE=%0d SIMD=%0d TP=%0d", TOKENS, IN_CHANNELS,
            OUT_CHANNELS, PE, SIMD, TP);
@@ -102,18 +103,18 @@ module bv_binary_linear #(
     for (genvar p = 0; p < PE; p++) begin : gen_pe
       localparam int L = t * PE + p;
       logic [CW-1:0] count;
-      logic signed [ACC_BITS-1:0] sum;
+      logic [SUM_BITS-1:0] sum;
       bv_xnor_popcount #(.WIDTH(SIMD)) u_count (
           .clk, .en(count_en), .x(x_q[t*SIMD+:SIMD]), .w(w_q[p*SIMD+:SIMD]), .count);
       always_ff @(posedge clk)
         if (ce && v[END])
-          sum <= (first[END] ? ACC_BITS'(-IN_CHANNELS) : sum) + ACC_BITS'({count, 1'b0});
-      assign acc[L*ACC_BITS+:ACC_BITS] = sum;
+          sum <= (KF == 1 || first[END] ? '0 : sum) + SUM_BITS'(count);
+      assign acc[L*ACC_BITS+:ACC_BITS] = {1'b0, sum, 1'b0};
     end
   end
 
   bv_linear_back #(
-      .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .WORDS(SETS * MF), .EPILOGUE_FILE(EPILOGUE_FILE),
+      .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .ACC_BIAS(-IN_CHANNELS), .WORDS(SETS * MF), .EPILOGUE_FILE(EPILOGUE_FILE),
       .EPILOGUE_STYLE(EPILOGUE_STYLE), .ACT(ACT),
       .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1(SH1), .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS),
       .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS), .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS),

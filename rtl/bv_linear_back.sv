@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Output part of a matrix-vector unit: joins finished sums with their parameters and residuals, and requantizes.
-// acc_last: the accumulators take their last addend at this (enabled) edge, eaddr is the parameter word of that fold.
-// ce stalls the unit in front while a finished sum waits for a residual or for the epilogue.
+// The sums are acc + ACC_BIAS. acc_last: the accumulators take their last addend at this (enabled) edge, eaddr is the
+// parameter word of that fold. ce stalls the unit in front while a finished sum waits for a residual or for the epilogue.
 module bv_linear_back #(
     parameter int PE         = 0,
     parameter int TP         = 1,
     parameter int ACC_BITS   = 0,
+    parameter int ACC_BIAS   = 0,
     parameter int WORDS      = 0,
     parameter int ACT        = 0,
     parameter int M_BITS     = 12,
@@ -77,11 +78,13 @@ module bv_linear_back #(
   bv_rescale #(.LANES(LANES), .BITS(RES2_BITS), .MAX(KS_MAX)) u_scale2 (
       .x(res2), .scale((KSB > 0 ? KSB : 1)'(params >> (WORD + RSB))), .y(scaled2));
   bv_epilogue #(
-      .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .ACT(ACT), .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1(SH1), .Z_BITS(Z_BITS),
-      .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS), .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS + RS_MAX),
+      .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .ACC_BIAS(ACC_BIAS), .ACT(ACT), .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1(SH1),
+      .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS), .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1),
+      .RES1_BITS(RES1_BITS + RS_MAX),
       .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS + KS_MAX), .K2(K2)
   ) u_epilogue (
-      .clk, .rst, .ce(ready), .in_valid(go), .acc, .params(params[WORD-1:0]), .res1(scaled1), .res2(scaled2), .out_valid(out0_valid), .out_data(out0_data));
+      .clk, .rst, .ce(ready), .in_valid(go), .acc, .params(params[WORD-1:0]), .res1(scaled1), .res2(scaled2),
+      .out_valid(out0_valid), .out_data(out0_data));
 
   if (RESIDUALS < 2) begin : gen_unused
     logic unused;
