@@ -39,7 +39,7 @@ from bhvit.progress import quiet_wanted
 from bhvit.tools import compiler, verilator
 
 from . import cosim as cosim_module
-from . import finn_env, ops
+from . import finn_env, implementation, ops
 from . import layers as declarations
 from .build_steps import STEPS, Context, Step, file_digest
 from .config import BuildConfig, Weights
@@ -98,7 +98,7 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
     memory: dict[str, float] = {}
     chain, model = "", None
     for i, step in enumerate(steps):
-        key = _key(chain, step, config)
+        key = _key(chain, step, config, folder)
         marker = folder / "steps" / f"{i + 1:02d}_{step.name}.json"
         done = None if fresh else _complete(folder, marker, key)
         if done is not None:
@@ -241,7 +241,7 @@ def _complete(folder: Path, marker: Path, key: str) -> dict[str, Any] | None:
     return None
 
 
-def _key(chain: str, step: Step, config: BuildConfig) -> str:
+def _key(chain: str, step: Step, config: BuildConfig, folder: Path) -> str:
     values: dict[str, Any] = {}
     for s in step.settings:
         v = getattr(config, s)
@@ -250,7 +250,8 @@ def _key(chain: str, step: Step, config: BuildConfig) -> str:
         elif isinstance(v, Path):
             v = file_digest(v)
         elif s == "hls_rtl":
-            v = {node: hls_digest(p) for node, p in v.items()}
+            own = implementation.verilog_digests(config.implementation, folder)
+            v = own | {node: hls_digest(p) for node, p in v.items()}
         values[s] = v
     return hashlib.sha256(json.dumps([chain, step.name, values, code_digest(step.code)]).encode()).hexdigest()
 

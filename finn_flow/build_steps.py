@@ -16,7 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
 
-from . import estimate, fifo_sizing, folding, graph, ops
+from . import estimate, fifo_sizing, folding, graph, implementation, ops
 from .config import BuildConfig
 from .stitch import stitch
 
@@ -39,6 +39,10 @@ class Context:
     @property
     def onnx(self) -> Path:
         return self.folder / "model" / "network.onnx"
+
+    def verilog(self, model: ModelWrapper) -> dict[str, Path]:
+        """Where what Vitis HLS wrote lies, by node name: in the build folder, or where the build file says."""
+        return implementation.verilog(model, self.folder) | dict(self.config.hls_rtl)
 
     def golden(self) -> dict[str, np.ndarray]:
         """Images and integer logits of the sidecar."""
@@ -102,7 +106,9 @@ def step_lower(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
 
 
 def step_specialize(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
-    return graph.specialize(graph.insert_duplicates(model), ctx.config.device)
+    assert model is not None
+    model = graph.legal_names(graph.insert_duplicates(model))
+    return graph.specialize(implementation.prefer(model, ctx.config.implementation), ctx.config.device)
 
 
 def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
@@ -113,7 +119,7 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
         found = folding.choose(model, ctx.config.cycles)
     folding.apply(model, found)
     folding.write(ctx.report / "auto_folding_config.json", folding.current(model))
-    graph.insert_width_converters(model)
+    implementation.finish(graph.insert_width_converters(model), ctx.config.implementation)
     slowest = estimate.performance(model, ctx.config.clock_mhz)
     ctx.say(f"  interval {slowest['max_cycles']} cycles (estimate), set by {slowest['max_cycles_node_name']}")
     return model
@@ -122,9 +128,16 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
 def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     assert model is not None
     model = graph.insert_fifos(model)
+    verilog = ctx.verilog(model)
+    table = {"backend": ctx.config.backend, **implementation.table(model, verilog)}
+    (ctx.report / "implementation.json").write_text(json.dumps(table, indent=2) + "\n")
+    if ctx.config.backend == "vivado" or "hls" in table["count"]:
+        for line in implementation.lines(table):
+            ctx.say("  " + line)
+    implementation.refuse_without_verilog(model, verilog, ctx.folder)  # depths are those of the design as it is
     with scratch(ctx.folder / "fifo_sizing") as work:
         model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
-                                               hls_rtl=ctx.config.hls_rtl)
+                                               hls_rtl=verilog)
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model
@@ -133,8 +146,9 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
 def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
     assert model is not None
     partial = ctx.folder / "stitched_ip.partial"
-    stitch(model, partial, ctx.config.hls_rtl)
-    for node, place in ctx.config.hls_rtl.items():
+    verilog = ctx.verilog(model)
+    stitch(model, partial, verilog)
+    for node, place in verilog.items():
         ctx.say(f"  {node} takes the Verilog of Vitis HLS in {place}")
     final = ctx.folder / "stitched_ip"
     if final.exists():
@@ -164,10 +178,11 @@ ESTIMATES = tuple(f"report/{n}.json" for n in ("estimate_layer_cycles", "estimat
 STEPS = (
     Step("step_bhvit_export", step_export, ("model", "weights"), ("model",), code="model", checked=False),
     Step("step_bhvit_lower", step_lower, ("rows", "output")),
-    Step("step_specialize_layers", step_specialize, ("board", "part")),
-    Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file"),
+    Step("step_specialize_layers", step_specialize, ("board", "part", "implementation")),
+    Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "implementation"),
          ("report/auto_folding_config.json",)),
-    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl",), ("report/fifo_sizing.json",)),
+    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend"),
+         ("report/fifo_sizing.json", "report/implementation.json")),
     Step("step_bhvit_stitch", step_stitch, ("hls_rtl",), ("stitched_ip",), checked=False),
     Step("step_generate_estimate_reports", step_estimate, ("clock_mhz",), (*ESTIMATES, "report/final_hw_config.json"),
          checked=False),

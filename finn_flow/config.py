@@ -43,6 +43,8 @@ class BuildConfig(BaseModel):
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     backend: Literal["open", "vivado"] = "open"
     output: Literal["logits", "top1"] = Field("logits", description="what leaves the device: all logits, or the class")
+    implementation: dict[str, Literal["rtl", "hls"]] = Field(
+        {}, description="implementation by layer kind or node name: {shift: hls}; rtl where nothing is said")
     hls_rtl: dict[str, Path] = Field({}, description="nodes that take Verilog of Vitis HLS: {node: project folder}")
     jobs: int = Field(2, ge=1, le=256, description="compiler processes at a time")
 
@@ -61,6 +63,7 @@ class BuildConfig(BaseModel):
         """What a key means, as far as it is not said by its name."""
         if key.split(".")[0] == "weights":
             return "write `weights: {file: FILE}` or `weights: {random: SEED}`"
+        key = key.split(".")[0]
         field = BuildConfig.model_fields.get(key)
         return f"`{key}` is the {field.description}" if field and field.description else None
 

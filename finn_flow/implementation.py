@@ -7,9 +7,10 @@ The build file says so by layer kind or node name, the node before the kind; eve
 
 from __future__ import annotations
 
-import copy
 import difflib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from qonnx.custom_op.registry import getCustomOp
 from bhvit.errors import UserError
 
 from . import graph, ops
+from .hls.generate import source
+from .hls.vitis.rtl import HlsRtlError, digest
 from .layers.registry import layers
 
 #: FIFO depths come from simulating the RTL's FIFO, so there is no other
@@ -70,12 +73,35 @@ def hls_nodes(model: ModelWrapper) -> list[NodeProto]:
     return [n for n in model.graph.node if ops.implementation(n) == "hls"]
 
 
-def rtl_twin(model: ModelWrapper) -> ModelWrapper:
-    """A copy in which RTL stands in for every HLS node: same streams, same cycles a frame."""
-    model = copy.deepcopy(model)
-    for n in hls_nodes(model):
-        ops.implement(n, "rtl")
-    return model
+def verilog_of(node: NodeProto, model: ModelWrapper, build: Path) -> Path | None:
+    """The project in which `bhvit hls cosim --build` has synthesized an HLS node as it is now.
+
+    None when there is none, or when the node's foldings, widths or constants were others then.
+    """
+    place = Path(build) / "hls" / node.name
+    try:
+        digest(place)
+        written = (place / f"{node.name}.cpp").read_text()
+    except (HlsRtlError, OSError):
+        return None
+    layer, constants = ops.layer_of(node, model)
+    return place if written == source(layer, node.name, constants) else None
+
+
+def verilog(model: ModelWrapper, build: Path) -> dict[str, Path]:
+    """:func:`verilog_of` of every HLS node that has Verilog."""
+    found = {n.name: verilog_of(n, model, build) for n in hls_nodes(model)}
+    return {name: place for name, place in found.items() if place is not None}
+
+
+def verilog_digests(wanted: Mapping[str, str], build: Path) -> dict[str, str]:
+    """Digests of all Verilog in a build folder that its HLS nodes could take; empty when all nodes are RTL."""
+    found = {}
+    if "hls" in wanted.values():
+        for place in sorted((Path(build) / "hls").glob("*")):
+            with suppress(HlsRtlError, OSError):
+                found[place.name] = digest(place)
+    return found
 
 
 def table(model: ModelWrapper, verilog: Mapping[str, Path]) -> dict[str, Any]:
@@ -105,13 +131,18 @@ def lines(data: Mapping[str, Any]) -> Iterable[str]:
         yield f"{style:<4} {layer} ({len(names)}): {', '.join(names)}"
 
 
-def refuse_without_verilog(model: ModelWrapper, verilog: Collection[str], build: Path) -> None:
+def refuse_without_verilog(model: ModelWrapper, verilog: Collection[str], where: Path) -> None:
     """Raise UserError when an HLS node has no Verilog: it cannot be part of a stitched design."""
-    missing = [n.name for n in hls_nodes(model) if n.name not in verilog]
-    if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise UserError(f"{len(missing)} nodes are to be HLS, and their Verilog does not exist yet: {shown}.", build,
-                        "a stitched design needs what Vitis HLS writes",
-                        f"where Vitis HLS is installed, run `bhvit hls cosim {' '.join(missing[:3])} --build {build}` "
-                        "and this command again; without it, take these nodes as rtl (`implementation` in the build "
-                        f"file) and simulate their C++ with `bhvit hls network {build}`")
+    missing = [n for n in hls_nodes(model) if n.name not in verilog]
+    if not missing:
+        return
+    every = Counter(graph.stem(n) for n in model.graph.node)
+    lacking = Counter(graph.stem(n) for n in missing)
+    whole = {s for s, count in lacking.items() if count == every[s]}  # named by their kind, which is shorter
+    names = [*sorted(whole), *(n.name for n in missing if graph.stem(n) not in whole)]
+    raise UserError(f"{len(missing)} nodes are to be HLS, and their Verilog does not exist: {', '.join(names[:8])}"
+                    + (" ..." if len(names) > 8 else "") + ".", where,
+                    "a stitched design needs the Verilog that Vitis HLS writes",
+                    f"where Vitis HLS is installed, run `bhvit hls cosim {' '.join(names)} --build BUILD_FOLDER` and "
+                    "then `bhvit build` again; elsewhere take these nodes as rtl (`implementation` in the build file), "
+                    "and simulate their C++ with `bhvit hls network BUILD_FOLDER`")

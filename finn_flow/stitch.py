@@ -26,7 +26,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
 
-from . import graph, ops
+from . import graph, implementation, ops
 from .hls.vitis.rtl import HlsRtl, check_names, modules
 from .streams import DType, Stream
 from .wrapper import memory_files, sources, wrapper
@@ -111,8 +111,11 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
 
     Args:
         hls_rtl: folders with Verilog of Vitis HLS by the names of nodes that take it (see :mod:`.hls.vitis.rtl`).
+    Raises:
+        UserError: an HLS node has no Verilog.
     """
     graph.check_streaming(model)
+    implementation.refuse_without_verilog(model, hls_rtl or {}, folder)
     hls = load_hls(model, hls_rtl or {})
     folder = Path(folder)
     if folder.exists():

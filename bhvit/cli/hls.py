@@ -163,8 +163,8 @@ def network(build: Path, images: int, out: Path | None, jobs: int, sanitize: boo
                            log=lambda t: click.echo(t, err=True))
     result = net.compare(model, pixels)
     text = (f"{result.nodes} nodes ({programs.distinct} different) in {programs.programs} programs, "
-            f"{programs.compiled} compiled in {programs.seconds:.1f} s\n{result.frames} images, {result.values:,} values "
-            f"in {result.tensors} tensors, {result.seconds:.1f} s: "
+            f"{programs.compiled} compiled in {programs.seconds:.1f} s\n"
+            f"{result.frames} images, {result.tensors} tensors, {result.values:,} values, {result.seconds:.1f} s: "
             + (f"{len(result.failures)} tensors differ" if result.failures else "all equal"))
     emit({**vars(result), "programs": vars(programs), "ok": not result.failures}, as_json, text)
     net.check(result, build)
@@ -198,8 +198,8 @@ def dataflow(build: Path, block: str | None, images: int, depths: tuple[str, ...
     names = chain.block(model, block) if block else [n.name for n in model.graph.node]
     design = chain.dataflow(model, names, net.images_of(build, images), changed)
     result = design.run((out or build / "dataflow") / (block or "all"), jobs=jobs, sanitize=False)
-    text = (f"{len(design.nodes)} processes, {len(design.depths)} FIFOs, {design.frames} frames, {result.beats:,} output "
-            f"beats, {result.run_seconds:.1f} s: " + ("differs" if result.failures else "equal"))
+    text = (f"{len(design.nodes)} processes, {len(design.depths)} FIFOs, {design.frames} frames, "
+            f"{result.beats:,} beats out, {result.run_seconds:.1f} s: " + ("FAIL" if result.failures else "equal"))
     emit({"processes": len(design.nodes), "fifos": design.depths, "frames": design.frames, "beats": result.beats,
           "seconds": result.run_seconds, "failures": result.failures, "ok": not result.failures}, as_json, text)
     if result.failures:
