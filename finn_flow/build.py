@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from pydantic import BaseModel
 from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import BhvitError, CheckFailed, UserError, file_trouble
@@ -247,6 +248,8 @@ def _key(chain: str, step: Step, config: BuildConfig, folder: Path) -> str:
         v = getattr(config, s)
         if isinstance(v, Weights):
             v = file_digest(v.file) if v.file else v.random
+        elif isinstance(v, BaseModel):
+            v = v.model_dump(mode="json")
         elif isinstance(v, Path):
             v = file_digest(v)
         elif s == "hls_rtl":

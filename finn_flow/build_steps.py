@@ -16,7 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
 
-from . import estimate, fifo_sizing, folding, graph, implementation, ops
+from . import estimate, fifo_sizing, folding, graph, implementation, memory_plan, ops
 from .config import BuildConfig
 from .stitch import stitch
 
@@ -143,6 +143,18 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     return model
 
 
+def step_plan_memory(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    assert model is not None
+    model = memory_plan.plan(model, ctx.config.device, ctx.config.memory)
+    data = memory_plan.report(model, ctx.config.device, ctx.config.memory)
+    (ctx.report / "memory.json").write_text(json.dumps(data, indent=1) + "\n")
+    total = data["total"]
+    ctx.say(f"  memories: {total['bits'] / 1e6:.2f} Mbit in {total['bram18']} BRAM18, {total['uram']} URAM and "
+            f"{total['lut']:.0f} LUT (estimate)"
+            + ("" if data["fits"] else "; with the logic this is more than the device may give"))
+    return model
+
+
 def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
     assert model is not None
     partial = ctx.folder / "stitched_ip.partial"
@@ -183,6 +195,8 @@ STEPS = (
          ("report/auto_folding_config.json",)),
     Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend"),
          ("report/fifo_sizing.json", "report/implementation.json")),
+    Step("step_bhvit_plan_memory", step_plan_memory, ("memory", "board", "part"), ("report/memory.json",),
+         checked=False),
     Step("step_bhvit_stitch", step_stitch, ("hls_rtl",), ("stitched_ip",), checked=False),
     Step("step_generate_estimate_reports", step_estimate, ("clock_mhz",), (*ESTIMATES, "report/final_hw_config.json"),
          checked=False),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bhvit.errors import UserError
 
@@ -27,6 +27,20 @@ class Weights(BaseModel):
         return self
 
 
+class MemoryConfig(BaseModel):
+    """`memory` of a build file: a name alone stands for `plan`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    plan: Literal["auto", "block", "tool"] = Field(
+        "auto", description="auto: all that the device has; block: no UltraRAM; tool: left to the synthesis tool")
+    share: float = Field(0.85, gt=0, le=1, description="share of block RAM and UltraRAM that may be used")
+    lut_share: float = Field(0.75, gt=0, le=1, description="share of the look-up tables for logic and memories")
+    ultra_constants: bool = Field(False, description="constants in UltraRAM, which a start-up loader must then fill")
+    styles: dict[str, Literal["distributed", "block", "ultra"]] = Field(
+        {}, description="styles that are given: {node.MEMORY: style}")
+
+
 class BuildConfig(BaseModel):
     """One build. Of target_fps, target_cycles and folding_file exactly one is given."""
 
@@ -42,11 +56,18 @@ class BuildConfig(BaseModel):
     folding_file: Path | None = Field(None, description="FINN folding JSON")
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     backend: Literal["open", "vivado"] = "open"
+    memory: MemoryConfig = Field(MemoryConfig(), description="plan of the memories: auto, block (no UltraRAM), tool "
+                                 "(left to it), or a section: {plan: auto, share: 0.85, styles: {node.MEMORY: block}}")
     output: Literal["logits", "top1"] = Field("logits", description="what leaves the device: all logits, or the class")
     implementation: dict[str, Literal["rtl", "hls"]] = Field(
         {}, description="implementation by layer kind or node name: {shift: hls}; rtl where nothing is said")
     hls_rtl: dict[str, Path] = Field({}, description="nodes that take Verilog of Vitis HLS: {node: project folder}")
     jobs: int = Field(2, ge=1, le=256, description="compiler processes at a time")
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _memory(cls, v: Any) -> Any:
+        return {"plan": v} if isinstance(v, str) else v
 
     @model_validator(mode="after")
     def _consistent(self) -> BuildConfig:
@@ -165,6 +186,7 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
     return cfg
 
 
+SECTIONS = {"weights": Weights, "memory": MemoryConfig}
 PATHS = ("model", "weights.file", "folding_file")
 TARGETS = ("target_fps", "target_cycles", "folding_file")
 
@@ -176,7 +198,7 @@ def _user_error(path: Path, error: ValidationError) -> UserError:
     key = ".".join(map(str, first["loc"]))
     where = f"{path}: {key}" if key else str(path)
     if first["type"] == "extra_forbidden":
-        legal = list(Weights.model_fields if key.startswith("weights.") else BuildConfig.model_fields)
+        legal = list(SECTIONS.get(key.split(".")[0] if "." in key else "", BuildConfig).model_fields)
         near = difflib.get_close_matches(str(first["loc"][-1]), legal, n=1)
         return UserError(f"The build file has the unknown key `{key}`.", path,
                          do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")

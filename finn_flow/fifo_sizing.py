@@ -21,6 +21,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit.errors import CheckFailed
 
 from . import graph, ops
+from .layers.registry import layers
+from .memory_plan import free_depth
 from .sim.design import SHORT, DesignSim, FifoState
 from .sim.verilate import SimResult
 from .stitch import stitch
@@ -51,13 +53,16 @@ class Sizing:
     states: list[FifoState] = field(default_factory=list)
 
 
-def round_depth(high_water: int) -> int:
-    """The depth for a high-water mark: one spare beat, then the size that the memory has anyway."""
+def round_depth(high_water: int, width: int) -> int:
+    """The depth of a FIFO of ``width`` bits for a high-water mark: one spare beat, then what the memory has anyway.
+
+    A deep FIFO that becomes UltraRAM grows once more when the memories are planned.
+    """
     need = high_water + 1
     for d in (2, 4, 8, 16, 32, 64):
         if need <= d:
             return d
-    return 512 * math.ceil(need / 512) if need > 256 else 1 << (need - 1).bit_length()
+    return free_depth(layers()["fifo"](dims=[need, 1], dtype=f"UINT{width}", depth=need))
 
 
 def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[[str], None] = lambda _: None,
@@ -110,7 +115,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
             break
     interval = result.interval or float(target)
     high = {s.name: s.max_count for s in states}
-    depths = {n: round_depth(h) for n, h in high.items()}
+    widths = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(model)}
+    depths = {n: round_depth(h, widths[n]) for n, h in high.items()}
     for _ in range(12):
         result, states = run(frames, 0, depths, "sized, input unthrottled")
         steady = result.interval or math.inf
@@ -144,7 +150,7 @@ def report(model: ModelWrapper, sizing: Sizing | None = None) -> dict[str, Any]:
         out["fifo_sizes"][n.name] = width * layer.depth
         out["fifo_sizes_effective"][n.name] = width * math.ceil(layer.depth / 32) * 32
         out["impl_style"][n.name] = "rtl"
-        out["ram_style"][n.name] = "block" if layer.resources().bram18 else "distributed"
+        out["ram_style"][n.name] = next((s.chosen for s in layer.styled_stores()), "registers")
     out["total_fifo_size_kiB"] = sum(out["fifo_sizes"].values()) / 8.0 / 1024.0
     out["total_fifo_size_effective_kiB"] = sum(out["fifo_sizes_effective"].values()) / 8.0 / 1024.0
     if sizing:

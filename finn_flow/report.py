@@ -68,6 +68,7 @@ def collect(build: Path) -> dict[str, Any]:
         "cosim": cosims,
         "synth": _load(report / "synth.json"),
         "fifo": _load(report / "fifo_sizing.json"),
+        "memory": _load(report / "memory.json"),
         "time_per_step": _load(report / "time_per_step.json") or _load(build / "time_per_step.json") or {},
         "provenance": _load(report / "provenance.json") or {},
     }
@@ -154,6 +155,41 @@ def _cards(data: dict[str, Any]) -> list[dict[str, str]]:
     return cards
 
 
+def _share(total: dict[str, Any], device: dict[str, Any] | None, key: str) -> str:
+    have = (device or {}).get(key)
+    if have:
+        return f"{100 * total[key] / have:.1f} %"
+    return "the device has none" if device and total[key] else ""
+
+
+def _memory(memory: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Tables of the memory plan: by style, by kind, by layer, and every memory, the largest first."""
+    if memory is None:
+        return None
+    columns = ("bits", "bram18", "uram", "lut")
+
+    def rows(part: dict[str, dict[str, float]]) -> list[list[str]]:
+        named = {"const": "constants", "buffer": "buffers"}
+        return [[named.get(k, k), *(_number(v[c]) for c in columns)]
+                for k, v in sorted(part.items(), key=lambda x: -x[1]["bits"])]
+
+    total, device = memory["total"], memory["device"]
+    every = sorted(memory["memories"], key=lambda m: -m["bits"])
+    return {
+        "note": f"Plan: {memory['plan']}; at most {100 * memory['limit']:.0f} % of block RAM and UltraRAM and "
+                f"{100 * memory['lut_limit']:.0f} % of the look-up tables, logic included, may be used"
+                + ("" if memory["fits"] else ": this design needs more") + ". Evidence: estimate.",
+        "fits": memory["fits"],
+        "head": ["", "bits", "BRAM18", "URAM", "LUT"],
+        "sums": [*rows(memory["styles"]), *rows(memory["kinds"]), ["total", *(_number(total[c]) for c in columns)],
+                 ["share of the device", "", *(_share(total, device, c) for c in columns[1:])]],
+        "layers": rows(memory["layers"]),
+        "every_head": ["node", "memory", "kind", "width", "depth", "copies", "bits", "style", "BRAM18", "URAM", "LUT"],
+        "every": [[m["node"], m["memory"], m["kind"], *(_number(m[k]) for k in ("width", "depth", "copies", "bits")),
+                   m["style"] if m["planned"] else f"{m['style']} (tool)", *(_number(m[k]) for k in columns[1:])]
+                  for m in every]}
+
+
 def _stalls(s: dict[str, Any] | None) -> str:
     if s is None:
         return "none"
@@ -182,6 +218,7 @@ def write_html(data: dict[str, Any], path: Path) -> None:
         subtitle=f"backend {config.get('backend', 'open')}, clock {config.get('clock_mhz', '?')} MHz "
                  "(assumed until placed and routed)",
         cards=_cards(data), verification=verification, charts=_charts(data), steps=steps,
+        memory=_memory(data["memory"]),
         layer_note="Cycles: estimate, then RTL simulation where measured. Resources: estimate.",
         layer_head=["layer", "kind", "cycles (est.)", "cycles (sim.)", "LUT", "BRAM18", "URAM", "DSP"],
         layer_rows=[{"top": x["cycles"] == slowest, "cells": [

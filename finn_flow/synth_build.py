@@ -27,7 +27,7 @@ def instance_key(layer: Layer, constants: Constants) -> str:
     """Digest of what determines an instance's netlist: RTL parameters, stream widths and constants."""
     parameters = {k: v for k, v in layer.rtl_parameters().items() if k != "ID"}  # simulation only
     widths = [s.width for s in (*layer.inputs(), *layer.outputs())]
-    h = hashlib.sha256(json.dumps([layer.stem, parameters, widths], sort_keys=True).encode())
+    h = hashlib.sha256(json.dumps([layer.stem, parameters, layer.styles, widths], sort_keys=True).encode())
     for k in sorted(constants):
         h.update(k.encode() + constants[k].tobytes())
     return h.hexdigest()

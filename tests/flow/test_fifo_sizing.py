@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bhvit.finn_flow import fifo_sizing, graph, ops, stitch
+from bhvit.finn_flow.layers.storage import Store
 from bhvit.finn_flow.sim.design import DesignSim
 
 from . import networks
@@ -12,8 +13,16 @@ from .test_stitch import FOLDINGS, streaming
 
 
 def test_round_depth():
-    assert [fifo_sizing.round_depth(h) for h in (0, 1, 2, 3, 7, 8, 33, 64, 200, 300, 512)] == [
-        2, 2, 4, 4, 8, 16, 64, 128, 256, 512, 1024]
+    assert [fifo_sizing.round_depth(h, 36) for h in (0, 1, 2, 3, 7, 8, 33, 64, 300, 512)] == [
+        2, 2, 4, 4, 8, 16, 64, 130, 512, 1024]
+    assert fifo_sizing.round_depth(50176, 8) == 51200 and fifo_sizing.round_depth(600, 18) == 1024
+    for width in (1, 7, 300):
+        for high in (64, 100, 5000):
+            depth = fifo_sizing.round_depth(high, width)
+            price = [Store("RAM", width, d).cost for d in (high + 1, depth, depth + 1)]
+            assert high < depth <= 2 * (high + 1)
+            assert (price[0].bram18, price[0].lut) >= (price[1].bram18, price[1].lut)
+            assert depth == 2 * (high + 1) or (price[2].bram18, price[2].lut) > (price[0].bram18, price[0].lut)
 
 
 def test_depths_found_by_simulation(tmp_path):

@@ -1,0 +1,205 @@
+"""The memory plan: what every memory of a design is made of, chosen for the whole device.
+
+Memories of equal shape and kind form groups; an integer program chooses how many of each group are look-up tables,
+block RAM or UltraRAM, so that the design costs least within the shares of the device that it may use. Where it cannot
+fit, the plan with the smallest excess is returned, and the report shows a share above the limit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qonnx.core.modelwrapper import ModelWrapper
+
+from bhvit.errors import UserError
+
+from . import graph, ops
+from .config import MemoryConfig
+from .devices import Device, device_of
+from .layers.base import Layer
+from .layers.storage import AUTO, ULTRA, Store
+
+#: prices in look-up tables where nothing is scarce: a block RAM of 18 kbit, an UltraRAM
+BRAM_LUTS, URAM_LUTS = 120.0, 900.0
+#: price of exceeding a budget by the whole device, in look-up tables
+EXCESS = 1e8
+#: words up to which a memory is logic whatever its style
+TINY = 8
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A memory of a node with its style."""
+
+    node: str
+    store: Store
+
+    def row(self) -> dict[str, Any]:
+        s, c = self.store, self.store.cost
+        return {"node": self.node, "memory": s.name, "kind": s.kind, "width": s.width, "depth": s.depth,
+                "copies": s.copies, "bits": s.bits, "style": s.chosen, "planned": s.style != AUTO,
+                "lut": round(c.lut, 1), "bram18": c.bram18, "uram": c.uram}
+
+
+def memories(model: ModelWrapper) -> list[Placed]:
+    """Every memory of a design, in dataflow order."""
+    return [Placed(n.name, s) for n in model.graph.node for s in ops.layer_from_node(n).styled_stores()]
+
+
+def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> ModelWrapper:
+    """Set the memory styles of all layers; FIFOs then take the depth that their memory has anyway.
+
+    Raises:
+        UserError: a given style names no memory, or one that cannot have it.
+    """
+    config = config or MemoryConfig()
+    layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
+    given = _given(config, layers)
+    styles = {n: given.get(n, {}) for n in layers}
+    if config.plan != "tool":
+        for (name, memory), style in _choose(layers, given, device_of(part), config).items():
+            styles[name] = {**styles[name], memory: style}
+    for n in model.graph.node:
+        layer = _styled(layers[n.name], styles[n.name])
+        if graph.stem(n) == "fifo":
+            layer = layer.model_copy(update={"depth": free_depth(layer)})
+        if layer != layers[n.name]:
+            ops.set_layer(n, layer)
+    return model
+
+
+def _styled(layer: Layer, styles: dict[str, str]) -> Layer:
+    order = [s.name for s in layer.stores() if s.name in styles]
+    return layer.model_copy(update={"styles": " ".join(f"{k}={styles[k]}" for k in order)})
+
+
+def _given(config: MemoryConfig, layers: dict[str, Layer]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for key, style in config.styles.items():
+        node, _, memory = key.rpartition(".")
+        stores = {s.name: s for s in layers[node].stores() if not s.fixed} if node in layers else {}
+        if memory not in stores:
+            raise UserError(f"`memory.styles` names `{key}`, which is no memory of this design.", "memory.styles",
+                            do=f"its memories: {', '.join(stores)}" if stores else "report/memory.json of a build "
+                            "lists nodes and memories")
+        legal = stores[memory].styles(config.ultra_constants)
+        if style not in legal:
+            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", "UltraRAM has no initial contents",
+                            f"choose {' or '.join(legal)}")
+        found[node][memory] = style
+    return found
+
+
+def free_depth(fifo: Layer) -> int:
+    """The greatest depth of a FIFO that costs nothing more, at most twice its own."""
+    depth = fifo.depth
+    stores = fifo.styled_stores()
+    if not stores or stores[0].fixed:
+        return depth
+    price, low, high = stores[0].cost, depth, 2 * depth
+    while low < high:  # costs grow with the depth
+        middle = (low + high + 1) // 2
+        cost = fifo.model_copy(update={"depth": middle}).styled_stores()[0].cost
+        if (cost.bram18, cost.uram) == (price.bram18, price.uram) and cost.lut <= price.lut:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: Device | None,
+            config: MemoryConfig) -> dict[tuple[str, str], str]:
+    """Style of every memory that is not given: the integer program over groups of equal memories."""
+    groups: dict[tuple[int, int, bool, int], list[tuple[str, str]]] = defaultdict(list)
+    used = {"lut": 0.0, "bram18": 0.0, "uram": 0.0}  # by logic and by memories that are not chosen here
+    for name, layer in layers.items():
+        used["lut"] += layer.resources().lut - sum(s.cost.lut for s in layer.styled_stores())
+        for s in layer.stores():
+            style = given.get(name, {}).get(s.name)
+            if style is None and not s.fixed and s.depth > TINY:
+                groups[s.width, s.depth, s.const, s.copies].append((name, s.name))
+                continue
+            c = s.with_style(style or s.style).cost
+            for k in used:
+                used[k] += getattr(c, k)
+    options = []  # (group, style, cost)
+    for g, (width, depth, const, copies) in enumerate(groups):
+        s = Store("", width, depth, const, copies)
+        for style in s.styles(config.ultra_constants):
+            if style != ULTRA or (config.plan == "auto" and (device is None or device.uram)):
+                options.append((g, style, s.with_style(style).cost))
+    shares = {"lut": config.lut_share, "bram18": config.share, "uram": config.share}
+    have = {k: np.inf if device is None else getattr(device, k) for k in shares}
+    counts = solve([len(m) for m in groups.values()], options, {k: shares[k] * have[k] - used[k] for k in shares}, have)
+    found: dict[tuple[str, str], str] = {}
+    for g, members in enumerate(groups.values()):
+        rest = iter(members)
+        for (o, style, _), n in zip(options, counts):
+            if o == g:
+                found.update({next(rest): style for _ in range(n)})
+    return found
+
+
+def solve(sizes: list[int], options: list[tuple[int, str, Any]], budgets: dict[str, float],
+          have: dict[str, float]) -> list[int]:
+    """How many of each option: least cost, every member of a group in one style, within the budgets where possible.
+
+    Args:
+        sizes: members by group. options: (group, style, cost). budgets: look-up tables, block RAMs, UltraRAMs left;
+        have: those of the device.
+    """
+    if not options:
+        return []
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    n, kinds = len(options), tuple(budgets)
+    price = [c.lut + BRAM_LUTS * c.bram18 + URAM_LUTS * c.uram for _, _, c in options]
+    objective = np.array([*price, *(EXCESS / max(have[k], 1) for k in kinds)])
+    member = np.zeros((len(sizes), n + len(kinds)))
+    for i, (g, _, _) in enumerate(options):
+        member[g, i] = 1
+    limit = np.zeros((len(kinds), n + len(kinds)))
+    for k, kind in enumerate(kinds):
+        limit[k, :n] = [getattr(c, kind) for _, _, c in options]
+        limit[k, n + k] = -1
+    top = np.array([min(max(budgets[k], 0.0), 1e9) for k in kinds])
+    result = milp(objective, integrality=[1] * n + [0] * len(kinds), bounds=Bounds(0, np.inf),
+                  constraints=[LinearConstraint(member, sizes, sizes), LinearConstraint(limit, -np.inf, top)],
+                  options={"time_limit": 60.0, "mip_rel_gap": 1e-4})
+    if result.x is None:
+        raise UserError("No memory plan was found.", "memory", str(result.message), "set `memory: tool`")
+    return [int(v) for v in np.rint(result.x[:n])]
+
+
+def report(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> dict[str, Any]:
+    """Contents of ``memory.json``: every memory, sums by layer, kind and style, and the share of the device."""
+    config = config or MemoryConfig()
+    rows = [p.row() for p in memories(model)]
+    keys = ("bits", "lut", "bram18", "uram")
+
+    def sums(by: str) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for r in rows:
+            one = found.setdefault(r[by], dict.fromkeys(keys, 0))
+            for k in keys:
+                one[k] = round(one[k] + r[k], 1)
+        return found
+
+    total = {k: round(sum(r[k] for r in rows), 1) for k in keys}
+    device = device_of(part)
+    share = {} if device is None else {
+        k: round(total[k] / have, 4) if have else (None if not total[k] else float("inf"))
+        for k, have in (("lut", device.lut), ("bram18", device.bram18), ("uram", device.uram))}
+    logic = sum(ops.layer_from_node(n).resources().lut for n in model.graph.node) - total["lut"]
+    fits = device is None or (all(total[k] <= config.share * getattr(device, k) for k in ("bram18", "uram"))
+                              and total["lut"] + logic <= config.lut_share * device.lut)
+    return {"memories": rows, "layers": sums("node"), "kinds": sums("kind"), "styles": sums("style"), "total": total,
+            "device": None if device is None else {"part": part, **vars(device)}, "share": share,
+            "limit": config.share, "lut_limit": config.lut_share,
+            "logic_lut": round(logic, 1), "fits": fits, "plan": config.plan, "source": "estimate"}
+
+
+__all__ = ["Placed", "free_depth", "memories", "plan", "report", "solve"]
