@@ -7,7 +7,7 @@
 // Rows go to a ring of RING rows in banks, so that five adjacent rows are read at once (10: row r in bank r mod 5; 6 to 9:
 // a bank each). With 10 the next frame loads while this one is computed, with fewer it waits for the last row at the end:
 // frame = max((H+4)*W, H*(W+4))*C/SIMD cycles with 10. A row is read in WIDTH + 4 columns (-2 .. WIDTH + 1).
-// Latency: five rows. Nine multipliers per lane. Checked: parameters at time 0.
+// Latency: five rows. Nine multipliers per lane and their sum (bv_dot9). Checked: parameters at time 0.
 module bv_shift #(
     parameter int HEIGHT    = 0,
     parameter int WIDTH     = 0,
@@ -55,8 +55,10 @@ module bv_shift #(
   localparam int YROWS = RING - 2;  // a row of Y is read between two and RING - 1 rows after it is written
   localparam int PB = U_BITS + COEF_BITS;
   localparam int KSB = $clog2(KS_MAX + 1);
+  localparam int KSW = KSB > 0 ? KSB : 1;
   localparam int YB = Y_BITS + KY + KS_MAX;
   localparam int AB = (PB + 4 > (YB > O_BITS ? YB : O_BITS) ? PB + 4 : (YB > O_BITS ? YB : O_BITS)) + 2;
+  localparam int KEEP = SH + OUT_BITS - 1 < AB ? SH + OUT_BITS - 1 : AB - 1;
   localparam int WORD = SIMD * (9 * COEF_BITS + O_BITS) + KSB;  // the shift of Y uppermost
   localparam int FW = CF > 1 ? $clog2(CF) : 1;
   localparam int CW = $clog2(WIDTH + 4);
@@ -171,7 +173,8 @@ module bv_shift #(
   logic [WORD-1:0] word1;
   logic [NW-1:0] base1;
   logic [FW-1:0] fold1;
-  logic v1, use1;
+  logic use1;
+  logic [8:1] v;  // pipeline stages
   for (genvar b = 0; b < BANKS; b++) begin : g_bank
     logic slot;
     logic [RW-1:0] at;
@@ -189,68 +192,55 @@ module bv_shift #(
   // ---- stage 2: taps in order; the centre row through four column delays -----------------------------------------------
   logic [UW-1:0] tap1[5];  // up 2, up 1, centre row, down 1, down 2
   logic [4*UW-1:0] late1;  // the centre row one to four columns ago
-  logic [9*UW-1:0] tap2;
+  logic [9*UW-1:0] taps1;
   logic [YW-1:0] y2;
-  logic [WORD-1:0] word2;
-  logic v2;
+  logic [SIMD*O_BITS-1:0] o2;
+  logic [KSW-1:0] ks2;
   always_comb for (int t = 0; t < 5; t++) tap1[t] = bank_data[bank_add(base1, t)];
+  assign taps1 = {tap1[2], late1[3*UW+:UW], late1[0+:UW], late1[2*UW+:UW], tap1[4], tap1[0], tap1[3], tap1[1],
+                  late1[UW+:UW]};
   if (CF == 1) begin : g_late
-    always_ff @(posedge clk) if (ce && v1) late1 <= {late1[3*UW-1:0], tap1[2]};
+    always_ff @(posedge clk) if (ce && v[1]) late1 <= {late1[3*UW-1:0], tap1[2]};
     logic unused;
     assign unused = &{1'b0, fold1};
   end else begin : g_late
     bv_ram #(.WIDTH(4 * UW), .DEPTH(CF)) u_late (
-        .clk, .we(ce && v1), .waddr(fold1), .wdata({late1[3*UW-1:0], tap1[2]}), .re(ce && go), .raddr(fold),
+        .clk, .we(ce && v[1]), .waddr(fold1), .wdata({late1[3*UW-1:0], tap1[2]}), .re(ce && go), .raddr(fold),
         .rdata(late1));
   end
 
   logic [SIMD*(Y_BITS+KS_MAX)-1:0] y2s;
   bv_rescale #(.LANES(SIMD), .BITS(Y_BITS), .MAX(KS_MAX)) u_scale (
-      .x(y2), .scale((KSB > 0 ? KSB : 1)'(word2 >> (WORD - KSB))), .y(y2s));
+      .x(y2), .scale(ks2), .y(y2s));
 
-  // ---- stages 3 to 6: products, sums, saturation -----------------------------------------------------------------------
-  logic [UW-1:0] centre3, centre4, centre5;
-  logic [SIMD*OUT_BITS-1:0] sat5;
-  logic v3, v4, v5;
+  // ---- stages 2 to 8: products and sum, saturation ----------------------------------------------------------------------
+  logic [UW-1:0] centre[2:8];
+  logic [SIMD*OUT_BITS-1:0] sat8;
   for (genvar i = 0; i < SIMD; i++) begin : g_lane
-    logic signed [PB-1:0] prod3[9];
-    logic signed [AB-1:0] plus3, sum4[4], sum5;
+    logic [9*U_BITS-1:0] tap;
+    logic signed [AB-1:0] plus2, sum8;
     logic signed [OUT_BITS-1:0] y;
-    always_ff @(posedge clk) if (ce) begin
-      if (v2) begin
-        for (int k = 0; k < 9; k++)
-          prod3[k] <= PB'(signed'(tap2[k*UW+i*U_BITS+:U_BITS])) * PB'(signed'(word2[(i*9+k)*COEF_BITS+:COEF_BITS]));
-        plus3 <= (AB'(signed'(y2s[i*(Y_BITS+KS_MAX)+:Y_BITS+KS_MAX])) <<< KY)
-                 + AB'(signed'(word2[SIMD*9*COEF_BITS+i*O_BITS+:O_BITS]));
-      end
-      if (v3) begin
-        for (int k = 0; k < 3; k++) sum4[k] <= AB'(prod3[3*k]) + AB'(prod3[3*k+1]) + AB'(prod3[3*k+2]);
-        sum4[3] <= plus3;
-      end
-      if (v4) sum5 <= (sum4[0] + sum4[1]) + (sum4[2] + sum4[3]);
+    logic zeros, ones;
+    for (genvar k = 0; k < 9; k++) begin : g_tap
+      assign tap[k*U_BITS+:U_BITS] = taps1[k*UW+i*U_BITS+:U_BITS];
     end
-    bv_saturate #(.IN_BITS(AB), .SHIFT(SH), .OUT_BITS(OUT_BITS)) u_sat (.x(sum5), .y);
-    assign sat5[i*OUT_BITS+:OUT_BITS] = y;
+    assign plus2 = (AB'(signed'(y2s[i*(Y_BITS+KS_MAX)+:Y_BITS+KS_MAX])) <<< KY) + AB'(signed'(o2[i*O_BITS+:O_BITS]));
+    bv_dot9 #(.A_BITS(U_BITS), .B_BITS(COEF_BITS), .C_BITS(AB), .P_BITS(AB), .KEEP(KEEP)) u_dot (
+        .clk, .en({7{ce}} & v[7:1]), .a(tap), .b(word1[i*9*COEF_BITS+:9*COEF_BITS]), .c(plus2), .p(sum8), .zeros, .ones);
+    bv_clip #(.IN_BITS(AB), .SHIFT(SH), .OUT_BITS(OUT_BITS)) u_clip (.x(sum8), .zeros, .ones, .y);
+    assign sat8[i*OUT_BITS+:OUT_BITS] = y;
   end
 
   assign ce = (!out0_valid || out0_ready) && (!out1_valid || out1_ready);
   always_ff @(posedge clk) begin
     if (rst) begin
-      v1 <= 1'b0;
-      v2 <= 1'b0;
-      v3 <= 1'b0;
-      v4 <= 1'b0;
-      v5 <= 1'b0;
+      v <= '0;
       out0_valid <= 1'b0;
       out1_valid <= 1'b0;
     end else if (ce) begin
-      v1 <= go;
-      v2 <= v1 && use1;
-      v3 <= v2;
-      v4 <= v3;
-      v5 <= v4;
-      out0_valid <= v5;
-      out1_valid <= v5;
+      v <= {v[7:2], v[1] && use1, go};
+      out0_valid <= v[8];
+      out1_valid <= v[8];
     end else begin
       if (out0_ready) out0_valid <= 1'b0;
       if (out1_ready) out1_valid <= 1'b0;
@@ -259,18 +249,15 @@ module bv_shift #(
       use1 <= col >= CW'(4);
       base1 <= base;
       fold1 <= fold;
-      if (v1) begin
-        tap2 <= {tap1[2], late1[3*UW+:UW], late1[0+:UW], late1[2*UW+:UW], tap1[4], tap1[0], tap1[3], tap1[1],
-                 late1[UW+:UW]};
+      if (v[1]) begin
         y2 <= y1;
-        word2 <= word1;
+        {ks2, o2} <= (KSW + SIMD * O_BITS)'(word1[WORD-1:SIMD*9*COEF_BITS]);
+        centre[2] <= taps1[UW-1:0];
       end
-      if (v2) centre3 <= tap2[UW-1:0];
-      if (v3) centre4 <= centre3;
-      if (v4) centre5 <= centre4;
-      if (v5) begin
-        out0_data <= sat5;
-        out1_data <= centre5;
+      for (int i = 2; i < 8; i++) if (v[i]) centre[i+1] <= centre[i];
+      if (v[8]) begin
+        out0_data <= sat8;
+        out1_data <= centre[8];
       end
     end
   end

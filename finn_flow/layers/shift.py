@@ -25,7 +25,7 @@ class Shift(Layer):
     """in0 U s<u_bits>, in1 Y s<y_bits> (height + ext, width, channels); out0 V s<out_bits>, out1 U at the centre."""
 
     stem: ClassVar[str] = "shift"
-    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate")
+    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_dot9")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
 
     height: int

@@ -1,4 +1,4 @@
-"""bv_mac computes p = (a + BIAS)*b + c in every description: plain, DSP48E2 (own model), DSP48E1 (Yosys's model)."""
+"""bv_mac and bv_dot9 compute the same in every description: plain, DSP48E2 (own model), DSP48E1 (Yosys's model)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,34 @@ def signed(x: np.ndarray, bits: int) -> np.ndarray:
     return (x << (64 - bits)) >> (64 - bits)
 
 
-@pytest.mark.parametrize("defines", [(), ("SYNTHESIS",), ("SYNTHESIS", "BV_XC7")], ids=["plain", "DSP48E2", "DSP48E1"])
+KINDS = pytest.mark.parametrize("defines", [(), ("SYNTHESIS",), ("SYNTHESIS", "BV_XC7")],
+                                ids=["plain", "DSP48E2", "DSP48E1"])
+
+
+def simulate(files: list[str], text: str, defines: tuple[str, ...], bits: np.ndarray, out: int,
+             tmp: Path) -> np.ndarray:
+    """Bits (n, out) that module top of ``text`` makes of ``bits`` (n, inputs), with stalls on both sides."""
+    (tmp / "top.sv").write_text(text)
+    paths = [*[RTL / f"{f}.sv" for f in files], tmp / "top.sv"]
+    if "BV_XC7" in defines:
+        (tmp / "DSP48E1.v").write_text(yosys_model("DSP48E1"))
+        paths.append(tmp / "DSP48E1.v")
+    elif defines:
+        paths.append(RTL / "sim" / "DSP48E2.sv")
+    exe = build_simulator("top", paths, 1, 1, tmp, defines=defines)
+    n, width = bits.shape
+    got = run_simulator(exe, [(Stream((1, width), u(1), width), bits.reshape(n, 1, width))],
+                        [Stream((1, out), u(1), out)], n, cwd=tmp, stalls=Stalls(input_percent=30, output_percent=30))
+    assert got.status == 0, got.log
+    return got.outputs[0].reshape(n, out).astype(np.int64)
+
+
+def to_bits(x: np.ndarray, bits: int) -> np.ndarray:
+    """(..., bits) of two's complement."""
+    return (x[..., None] >> np.arange(bits)) & 1
+
+
+@KINDS
 def test_mac(defines, tmp_path):
     rng = np.random.default_rng(3)
     n = 4000
@@ -74,23 +101,47 @@ def test_mac(defines, tmp_path):
         assert {0, -1} <= set(top_bits.tolist()) and (keep == p_bits - 1 or (abs(top_bits) > 1).any())
         expected.append([p & ((1 << 56) - 1), (top_bits == 0) * 1 + (top_bits == -1) * 2])
     expected = np.array(expected).transpose(2, 0, 1)                     # vector, case, (p, flags)
-    bits = np.concatenate([(values[k][:, None] >> np.arange(b)) & 1 for k, b in FIELDS.items()], axis=1)
+    bits = np.concatenate([to_bits(values[k], b) for k, b in FIELDS.items()], axis=1)
     bits = np.pad(bits, ((0, 0), (0, WIDTH - bits.shape[1])))
-
-    (tmp_path / "top.sv").write_text(top())
-    files = [RTL / "bv_mac.sv", tmp_path / "top.sv"]
-    if "BV_XC7" in defines:
-        (tmp_path / "DSP48E1.v").write_text(yosys_model("DSP48E1"))
-        files.append(tmp_path / "DSP48E1.v")
-    elif defines:
-        files.append(RTL / "sim" / "DSP48E2.sv")
-    exe = build_simulator("top", files, 1, 1, tmp_path, defines=defines)
-    got = run_simulator(exe, [(Stream((1, WIDTH), u(1), WIDTH), bits.reshape(n, 1, WIDTH))],
-                        [Stream((1, 64 * len(CASES)), u(1), 64 * len(CASES))], n, cwd=tmp_path,
-                        stalls=Stalls(input_percent=30, output_percent=30))
-    assert got.status == 0, got.log
-    out = got.outputs[0].reshape(n, len(CASES), 64).astype(np.int64)
+    out = simulate(["bv_mac", "bv_dsp"], top(), defines, bits, 64 * len(CASES), tmp_path).reshape(n, len(CASES), 64)
     p = (out[..., :56] << np.arange(56)).sum(axis=-1)
     flags = out[..., 56] + 2 * out[..., 57]
     bad = np.argwhere((p != expected[..., 0]) | (flags != expected[..., 1]))
     assert not len(bad), f"vector, case: {bad[:5]}"
+
+
+A_BITS, B_BITS, C_BITS, P_BITS, KEEP = 8, 10, 22, 25, 17
+DOT = f"""
+module top (input ap_clk, input ap_rst_n,
+  input [{9 * (A_BITS + B_BITS) + C_BITS - 1}:0] in0_V_TDATA, input in0_V_TVALID, output in0_V_TREADY,
+  output [{P_BITS + 1}:0] out0_V_TDATA, output out0_V_TVALID, input out0_V_TREADY);
+  logic [6:0] v; logic [{C_BITS - 1}:0] c1;
+  wire ce = !v[6] || out0_V_TREADY; wire [6:0] en = {{7{{ce}}}} & {{v[5:0], in0_V_TVALID}};
+  wire [{9 * A_BITS - 1}:0] a; wire [{9 * B_BITS - 1}:0] b; wire [{C_BITS - 1}:0] c;
+  assign {{c, b, a}} = in0_V_TDATA;
+  always_ff @(posedge ap_clk) begin
+    if (!ap_rst_n) v <= 0; else if (ce) v <= {{v[5:0], in0_V_TVALID}};
+    if (en[0]) c1 <= c;
+  end
+  bv_dot9 #(.A_BITS({A_BITS}), .B_BITS({B_BITS}), .C_BITS({C_BITS}), .P_BITS({P_BITS}), .KEEP({KEEP})) dut (
+      .clk(ap_clk), .en, .a, .b, .c(c1), .p(out0_V_TDATA[{P_BITS - 1}:0]), .zeros(out0_V_TDATA[{P_BITS}]),
+      .ones(out0_V_TDATA[{P_BITS + 1}]));
+  assign out0_V_TVALID = v[6], in0_V_TREADY = ce;
+endmodule
+"""
+
+
+@KINDS
+def test_dot9(defines, tmp_path):
+    rng = np.random.default_rng(4)
+    n = 2000
+    a = signed(rng.integers(-(1 << 62), 1 << 62, (n, 9)) >> rng.integers(54, 62, (n, 9)), A_BITS)
+    b = signed(rng.integers(-(1 << 62), 1 << 62, (n, 9)) >> rng.integers(52, 62, (n, 9)), B_BITS)
+    c = signed(rng.integers(-(1 << 62), 1 << 62, n) >> rng.integers(40, 62, n), C_BITS)
+    p = (a * b).sum(axis=1) + c
+    bits = np.concatenate([to_bits(a, A_BITS).reshape(n, -1), to_bits(b, B_BITS).reshape(n, -1), to_bits(c, C_BITS)],
+                          axis=1)
+    out = simulate(["bv_dot9", "bv_dsp"], DOT, defines, bits, P_BITS + 2, tmp_path)
+    expected = np.concatenate([to_bits(p, P_BITS), ((p >> KEEP) == 0)[:, None], ((p >> KEEP) == -1)[:, None]], axis=1)
+    assert (expected[:, -2:].sum(axis=0) > 100).all() and (expected[:, -2:].sum(axis=1) == 0).any()
+    assert not len(bad := np.argwhere(out != expected)), f"vector, bit: {bad[:5]}"
