@@ -32,10 +32,46 @@ def shell_sim(build_dir: Path, data: str | None, reference: Path | None, images:
 
     r = run(build_dir, data=data, reference=reference, images=images, seed=seed, disturb=not calm,
             axi_bits=int(axi_bits), report=report)
-    emit(r, as_json, f"batches         {r['batches']}, between them {r['resets']} resets and {r['error_answers']} error "
-                     f"answers\ndistinct        {r['distinct_outputs']} of {r['images']} outputs\n"
+    emit(r, as_json, f"batches         {r['batches']}, between them {r['resets']} resets and {r['error_answers']} "
+                     f"error answers\ndistinct        {r['distinct_outputs']} of {r['images']} outputs\n"
                      f"simulator       {r['simulator']}, {r['sim_cycles_per_second'] / 1e6:.2f} M cycles/s\n"
                      f"bit-exact {r['bit_exact_images']}/{r['images']}")
     if not r["ok"]:
         raise CheckFailed(f"The shell does not give what PyTorch gives: {r['bit_exact_images']} of {r['images']} "
                           "images are bit-exact.", where=str(build_dir), why=r["message"])
+
+
+def bitstream_text(r: dict) -> str:
+    """A bit file in a few lines."""
+    if "command" in r:
+        return f"{r['folder']}: written. Next: {r['command']}"
+    lines = [f"bit file        {r['bitfile']}"]
+    if r.get("hwh"):
+        lines.append(f"hwh             {r['hwh']}")
+    lines.append(f"clock           {r['clock_mhz']:g} MHz, worst slack {r['wns_ns']:+.3f} ns, at most "
+                 f"{r['fmax_mhz']:.1f} MHz ({r['source']})")
+    for k, v in r["utilization"].items():
+        lines.append(f"{k:15} {v['used']:,} of {v['available']:,} ({v['percent']:.1f} %)")
+    if r.get("power"):
+        lines.append(f"power           {r['power']['total_w']:.2f} W (estimate of the tool)")
+    return "\n".join(lines)
+
+
+@click.command()
+@build_folder
+@click.option("--board", required=True, help="Name of a file in configs/board, or the path of one.")
+@click.option("--clock", "clock_mhz", type=click.FloatRange(min=0, min_open=True), metavar="MHZ",
+              help="Clock instead of the board's.")
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of the tool.")
+@click.option("--scripts", is_flag=True, help="Only write sources and scripts; say how to run them.")
+@click.option("--collect", is_flag=True, help="Only read the results of a run somewhere else.")
+@json_option
+def bitstream(build_dir: Path, board: str, clock_mhz: float | None, jobs: int, scripts: bool, collect: bool,
+              as_json: bool) -> None:
+    """Bit file of BUILD_DIR for a board, with timing, resources and power after place and route."""
+    from bhvit.finn_flow.shell.bitstream import bitstream as run
+
+    if scripts and collect:
+        raise click.UsageError("Give --scripts or --collect, not both.")
+    r = run(build_dir, board, clock_mhz=clock_mhz, jobs=jobs, run=not (scripts or collect), collect=not scripts)
+    emit(r, as_json, bitstream_text(r))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bhvit.finn_flow.stitch import TOP, Design
+from bhvit.finn_flow.stitch import TOP, Design, stream_dict
 from bhvit.finn_flow.streams import Stream, u
 from bhvit.finn_flow.wrapper import RTL
 
@@ -40,10 +41,12 @@ class Toy:
         (folder / f"{TOP}.v").write_text(f"module {TOP} ({', '.join(ports)});\n  toy #({values}) t ({names});\n"
                                          "endmodule\n")
         (folder / "all_verilog_srcs.txt").write_text(f"rtl/bv_util.sv\nrtl/bv_fifo.sv\nrtl/toy.sv\n{TOP}.v\n")
-        (folder / "design.json").write_text("{}")
-        return Design(folder, [Stream((self.beats, self.ib), u(8), self.ib)],
-                      [Stream((self.beats // self.keep, self.ob), u(8), self.ob)], [],
-                      {"toy": {"stem": "toy", "op_type": "Toy", "cycles": self.beats}})
+        ins = [Stream((self.beats, self.ib), u(8), self.ib)]
+        outs = [Stream((self.beats // self.keep, self.ob), u(8), self.ob)]
+        (folder / "design.json").write_text(json.dumps({
+            "top": TOP, "inputs": list(map(stream_dict, ins)), "outputs": list(map(stream_dict, outs)), "fifos": [],
+            "nodes": {"toy": {"stem": "toy", "op_type": "Toy", "cycles": self.beats}}}))
+        return Design.load(folder)
 
     def compute(self, frames: np.ndarray) -> np.ndarray:
         """uint8 (F, beats, ib) -> uint8 (F, beats // keep, ob)."""

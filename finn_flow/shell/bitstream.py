@@ -1,0 +1,54 @@
+"""`bhvit bitstream`: from a build to a bit file, with the tool chain of the board.
+
+A tool chain is a module with ``bitstream(build, board, design, clock_mhz, *, jobs, run, collect)``, which returns the
+figures of the report (or, with neither `run` nor `collect`, ``folder`` and ``command``), and ``check(figures, board)``.
+Adding one means adding it to :data:`TOOLCHAINS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from bhvit.errors import UserError
+
+from ..build import load_build
+from ..stitch import Design
+from .boards import load_board
+from .design import build_hash
+
+#: tool chain -> module
+TOOLCHAINS = {"vivado": "bhvit.finn_flow.shell.vivado"}
+
+
+def bitstream(folder: Path, board: str, *, clock_mhz: float | None = None, jobs: int = 2, run: bool = True,
+              collect: bool = True) -> dict[str, Any]:
+    """Make the bit file of a finished build for a board.
+
+    Args:
+        board: name of a file of configs/board, or its path. clock_mhz: instead of the board's. run: False does not
+            start the tool chain. collect: read its results; with run = False those of a run somewhere else.
+    Returns:
+        The contents of report/bitstream_<board>.json; with neither run nor collect only where things are.
+    Raises:
+        UserError: unknown board, missing tool. CheckFailed: the result does not meet its clock (it is reported).
+    """
+    found = load_board(board)
+    if found.toolchain not in TOOLCHAINS:
+        raise UserError(f"The tool chain `{found.toolchain}` of the board is not known.", found.name,
+                        do=f"known are {', '.join(TOOLCHAINS)}")
+    build, config = load_build(folder)
+    design = Design.load(build / "stitched_ip")
+    chain = importlib.import_module(TOOLCHAINS[found.toolchain])
+    clock = clock_mhz or found.clock_mhz
+    figures = chain.bitstream(build, found, design, clock, jobs=jobs, run=run, collect=collect)
+    if not run and not collect:
+        return {"board": found.name, "toolchain": found.toolchain, **figures}
+    out = {"board": found.name, "title": found.title, "toolchain": found.toolchain, "part": found.part,
+           "build_part": config.get("device"), "build_hash": build_hash(design), **figures}
+    report = build / "report" / f"bitstream_{found.name}.json"
+    report.write_text(json.dumps(out, indent=2) + "\n")
+    chain.check(out, found)
+    return out

@@ -1,0 +1,189 @@
+"""The `vivado` tool chain: scripts and sources in a folder that needs nothing else, Vivado run in it, its reports read.
+
+    BUILD/bitstream/<board>/
+      settings.tcl, tcl/          what is built, and the scripts (copies of finn_flow/shell/tcl)
+      dma/ control/ accelerator/  sources and memory images
+      <stem>.bit <stem>.hwh       the result
+      reports/ vivado.log         what Vivado says
+
+The folder may be copied to a machine that has Vivado, run there, and copied back.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bhvit.errors import CheckFailed, UserError
+from bhvit.tools import ToolMissing
+
+from ..stitch import TOP, Design
+from . import registers, vivado_reports
+from .boards import Board, wrong_settings
+from .design import CONTROL_TOP, DMA_TOP, ShellParameters, shell_sources, verilog_top
+
+SCRIPTS = Path(__file__).with_name("tcl")
+STEM = "bhvit"
+COMMAND = ("vivado", "-mode", "batch", "-nojournal", "-log", "vivado.log", "-source", "tcl/run.tcl")
+ACCESS = {"rw": "read-write", "ro": "read-only", "w1c": "read-write", "w1s": "read-write"}
+
+
+class Settings(BaseModel):
+    """``settings`` of a board of this tool chain."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["zynq_ultra", "zynq_7000"]
+    board_part: str = Field("", description="pattern of Vivado's board files, which hold the preset of the processors")
+    board_connections: str = ""
+    axi_bits: Literal[64, 128] = 64
+    strategy: str = "Performance_Explore"
+
+
+def bitstream(build: Path, board: Board, design: Design, clock_mhz: float, *, jobs: int = 2,
+              run: bool = True, collect: bool = True) -> dict[str, Any]:
+    """Write the folder, run Vivado in it, read its reports.
+
+    Args:
+        run: False only writes the folder, or reads what Vivado has left there. collect: read the results.
+    Returns:
+        The contents of report/bitstream_<board>.json (finn_flow/shell/bitstream.py).
+    Raises:
+        ToolMissing: there is no Vivado; the message has the command for a machine that has it. UserError: it failed,
+            or a report is missing. CheckFailed: the clock is not met.
+    """
+    try:
+        settings = Settings.model_validate(board.settings)
+    except ValidationError as e:
+        raise wrong_settings(board.name, e) from e
+    folder = build / "bitstream" / board.name
+    if run or not collect:
+        prepare(folder, board, settings, design, clock_mhz, jobs)
+    if not run and not collect:
+        return {"folder": str(folder), "command": command(folder)}
+    if run:
+        _vivado(folder, board)
+    return results(folder, clock_mhz)
+
+
+def command(folder: Path) -> str:
+    """The line that makes the bit file, for a shell."""
+    return f"cd {shlex.quote(str(folder))} && {' '.join(COMMAND)}"
+
+
+# ---- the folder ---------------------------------------------------------------------------------------------------
+def prepare(folder: Path, board: Board, settings: Settings, design: Design, clock_mhz: float, jobs: int) -> None:
+    """Write scripts, settings and sources; what an earlier run has left is removed."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    shutil.copytree(SCRIPTS, folder / "tcl")
+    p = ShellParameters.of(design, clock_mhz, axi_bits=settings.axi_bits)
+    shell = [f"shell/{f.name}" for f in _copy(shell_sources(), folder / "shell")]
+    tops = {"dma": (DMA_TOP, verilog_top(DMA_TOP, "bhvit_dma", p.of_dma())),
+            "control": (CONTROL_TOP, verilog_top(CONTROL_TOP, "bhvit_control", p.of_control()))}
+    for top, text in tops.values():
+        (folder / "shell" / f"{top}.v").write_text(text)
+    _copy(design.sources, folder / "accelerator")
+    memories = [f"accelerator/{f.name}" for f in _copy(sorted(design.memories.iterdir()), folder / "accelerator")]
+    blocks = [
+        _block("dma", tops["dma"][0], registers.DMA.vlnv, [*shell, f"shell/{DMA_TOP}.v"], masters=["m_axi_mm2s",
+               "m_axi_s2mm"], slaves=["s_axi"], streams=["m_axis", "s_axis"], block=registers.DMA),
+        _block("control", tops["control"][0], registers.CONTROL.vlnv, [*shell, f"shell/{CONTROL_TOP}.v"],
+               slaves=["s_axi"], unused=["loader_status"], block=registers.CONTROL),
+        _block("accelerator", TOP, accelerator_vlnv(), [f"accelerator/{f.name}" for f in design.sources], memories,
+               streams=["in0_V", "out0_V"])]
+    values = {"part": board.part, "board_part": settings.board_part, "board_connections": settings.board_connections,
+              "family": settings.family, "axi_bits": settings.axi_bits, "clock_mhz": f"{clock_mhz:g}", "jobs": jobs,
+              "strategy": settings.strategy, "stem": STEM, "span": registers.SPAN, "dma_vlnv": registers.DMA.vlnv,
+              "control_vlnv": registers.CONTROL.vlnv, "accelerator_vlnv": accelerator_vlnv(), "memories": memories,
+              "blocks": blocks}
+    lines = ["# Generated: what tcl/run.tcl builds.", *(f"set bhvit({k}) {tcl(v)}" for k, v in values.items())]
+    (folder / "settings.tcl").write_text("\n".join(lines) + "\n")
+
+
+def accelerator_vlnv() -> str:
+    return f"{registers.VENDOR}:{registers.LIBRARY}:bhvit_accelerator:{registers.IP_VERSION}"
+
+
+def _copy(files: list[Path], folder: Path) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    return [Path(shutil.copyfile(f, folder / f.name)) for f in files]
+
+
+def _block(name: str, top: str, vlnv: str, sources: list[str], memories: list[str] | None = None, *,
+           masters: list[str] | None = None, slaves: list[str] | None = None, streams: list[str] | None = None,
+           unused: list[str] | None = None, block: registers.Block | None = None) -> dict[str, Any]:
+    """What package_ip.tcl has to know about a part."""
+    described = [] if block is None else [
+        [r.name, r.offset, ACCESS[r.access], r.doc, [[f.name, f.lsb, f.width, ACCESS[f.access], f.doc]
+                                                    for f in r.fields]] for r in block.registers]
+    return {"name": name, "top": top, "vlnv": vlnv, "sources": sources, "memories": memories or [],
+            "masters": masters or [], "slaves": slaves or [], "streams": streams or [], "unused": unused or [],
+            "span": registers.SPAN, "registers": described, "parameters": {} if block is None else block.parameters}
+
+
+def tcl(value: Any) -> str:
+    """A value as a Tcl word: dictionaries and lists as lists, texts in braces where they need them."""
+    if isinstance(value, dict):
+        value = [x for pair in value.items() for x in pair]
+    if isinstance(value, list):
+        return "{" + " ".join(map(tcl, value)) + "}"
+    text = str(value)
+    if re.fullmatch(r"[\w./:*%+-]+", text):
+        return text
+    if text.count("{") == text.count("}") and "\\" not in text and not re.search(r"\}[^{]*\{", text):
+        return "{" + text + "}"
+    return re.sub(r"([\s{}\[\]\"$;\\#])", r"\\\1", text)
+
+
+# ---- Vivado -------------------------------------------------------------------------------------------------------
+def _vivado(folder: Path, board: Board) -> None:
+    exe = shutil.which("vivado")
+    if exe is None:
+        raise ToolMissing(f"A bitstream for the {board.title} needs AMD Vivado, which is not installed here.", "PATH",
+                          "everything that Vivado needs has been written into that folder",
+                          f"on a machine that has Vivado with the part {board.part}: {command(folder)}; then, with "
+                          "its results in the folder: "
+                          f"bhvit bitstream {folder.parents[1]} --board {board.name} --collect")
+    with (folder / "vivado.out").open("w") as out:
+        r = subprocess.run([exe, *COMMAND[1:]], cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+    said = (folder / "vivado.out").read_text(errors="replace")
+    if r.returncode or f"BHVIT DONE {STEM}" not in said:
+        errors = re.findall(r"^ERROR:.*", said, re.M) or said.strip().splitlines()[-5:]
+        raise UserError(f"Vivado failed (exit code {r.returncode}).", folder / "vivado.out", " / ".join(errors[:3]),
+                        "mend what it says, then run the command again")
+
+
+def results(folder: Path, clock_mhz: float) -> dict[str, Any]:
+    """Bit file, hwh and reports of a finished run.
+
+    Raises:
+        UserError: one is missing. CheckFailed: timing is not met.
+    """
+    files = {"bitfile": folder / f"{STEM}.bit", "hwh": folder / f"{STEM}.hwh"}
+    for f in files.values():
+        if not f.is_file():
+            raise UserError("Vivado has not written the result.", f, None, f"run it: {command(folder)}")
+    reports = folder / "reports"
+    version = (reports / "tool.txt").read_text().strip() if (reports / "tool.txt").is_file() else None
+    return {"tool": f"Vivado {version}" if version else "Vivado", "clock_mhz": clock_mhz,
+            **{k: str(f.relative_to(folder.parents[1])) for k, f in files.items()},
+            **vivado_reports.timing(reports / "timing.rpt"),
+            "utilization": vivado_reports.utilization(reports / "utilization.rpt"),
+            "instances": vivado_reports.hierarchy(reports / "hierarchy.rpt"),
+            "power": vivado_reports.power(reports / "power.rpt"), "source": "post-route"}
+
+
+def check(out: dict[str, Any], board: Board) -> None:
+    """Raises CheckFailed when the clock is not met."""
+    if not out["timing_met"]:
+        raise CheckFailed(f"The clock of {out['clock_mhz']:g} MHz is not met on the {board.title}.", out["bitfile"],
+                          f"worst slack {out['wns_ns']} ns, hold {out['whs_ns']} ns, {out['failing_endpoints']} "
+                          "endpoints", f"use a lower clock: --clock {int(out['fmax_mhz'])}")
