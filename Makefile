@@ -8,9 +8,10 @@ HOST_STAMP := $(HOST_VENV)/.installed
 JOBS   ?= 2
 N      ?= 100
 BUILD  ?= build/bhvit_micro
+BOARD  ?= zcu104
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bench doctor clean
+.PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bitstream bench doctor clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,6 +49,9 @@ hls-cosim: setup ## the layers in HLS C++ with Vitis: csim, csynth, C/RTL cosim 
 lint: setup ## ruff, and Verilator -Wall on every kernel
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n $(JOBS) tests/rtl/test_lint.py
+
+bitstream: setup ## bit file of BUILD=<folder> for BOARD=<name of a file in configs/board>
+	$(BIN)/bhvit bitstream $(BUILD) --board $(BOARD)
 
 bench: setup ## simulation speed, build times, cycles estimated/simulated, LUTs per binary MAC, scale probe
 	$(BIN)/bhvit bench

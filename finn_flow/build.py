@@ -91,7 +91,7 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
     if config.backend == "open":
         say("Backend: open (Verilator simulates, Yosys synthesizes; no vendor tool is used)")
     else:
-        say("Backend: vivado (Verilator simulates the stitched design; implementing it with Vivado is not there yet)")
+        say("Backend: vivado (Verilator simulates the stitched design; `bhvit bitstream` implements it with Vivado)")
     say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
         f"output {folder}")
     ctx = Context(folder, config, say)

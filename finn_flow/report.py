@@ -67,6 +67,7 @@ def collect(build: Path) -> dict[str, Any]:
         "layers": layers,
         "cosim": cosims,
         "synth": _load(report / "synth.json"),
+        "bitstream": {p.stem: _load(p) for p in sorted(report.glob("bitstream_*.json"))},
         "fifo": _load(report / "fifo_sizing.json"),
         "memory": _load(report / "memory.json"),
         "time_per_step": _load(report / "time_per_step.json") or _load(build / "time_per_step.json") or {},
@@ -152,6 +153,14 @@ def _cards(data: dict[str, Any]) -> list[dict[str, str]]:
     if data["synth"]:
         for key, label in (("LUT", "LUTs"), ("BRAM_18K", "BRAM18"), ("DSP", "DSPs")):
             card(label, _number(data["synth"].get("total", {}).get(key)), SYNTHESIZED)
+    for b in data["bitstream"].values():
+        where = f"{b['source']}, {b['board']}"
+        card(f"slack in ns at {_number(b['clock_mhz'])} MHz", f"{b['wns_ns']:+.3f}", where,
+             "good" if b["timing_met"] else "bad")
+        for key, u in b["utilization"].items():
+            card(key, f"{_number(u['used'])} ({u['percent']:.0f} %)", where)
+        if b.get("power"):
+            card("power", f"{b['power']['total_w']:.1f} W", f"estimate of the tool, {b['board']}")
     return cards
 
 
