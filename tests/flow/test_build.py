@@ -41,6 +41,10 @@ def test_config(build_file):
     ("target_fps", "no value"),
     ("model=other.yaml", "does not exist"),
     ("backend=other", "backend"),
+    ("memory=fast", r"memory[\s\S]*'fast'[\s\S]*auto"),
+    ("memory.shar=0.5", r"unknown key `memory.shar`[\s\S]*`share`"),
+    ("memory.share=2", r"memory.share[\s\S]*less than or equal to 1"),
+    ("memory.styles={a.RAM: flash}", r"memory.styles[\s\S]*'ultra'"),
 ])
 def test_bad_config(build_file, override, message):
     with pytest.raises(UserError, match=message):

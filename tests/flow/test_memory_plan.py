@@ -89,7 +89,7 @@ def test_fifos_take_what_their_memory_has():
 
 @pytest.mark.parametrize("key, style, message", [("f0.ROM", BLOCK, "RAM"), ("other.RAM", BLOCK, "memory.json")])
 def test_unknown_memories_are_told(key, style, message):
-    with pytest.raises(UserError, match="memory.styles") as e:
+    with pytest.raises(UserError, match=r"memory\.styles") as e:
         memory_plan.plan(chain(100), ZCU104, MemoryConfig(styles={key: style}))
     assert message in str(e.value.do)
 
