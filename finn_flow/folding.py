@@ -1,7 +1,7 @@
 """Foldings: how many channels and tokens each layer takes per cycle.
 
-:func:`choose` picks, node by node in dataflow order, the cheapest legal PE/SIMD/TP that meets a target interval; the
-cost counts the width converter that a layout different from the producer's would need. Foldings are read and written in
+:func:`choose` picks for each node the cheapest legal PE/SIMD/TP that meets a target interval; the cost counts the width
+converters that a layout different from its neighbours' would need. Foldings are read and written in
 FINN's JSON format: ``{"Defaults": {"SIMD": [4, ["BvAffine_rtl"]]}, "<node>": {"PE": 2, "SIMD": 8}}``.
 """
 
@@ -28,6 +28,8 @@ from .streams import Stream
 TOKENS = (1, 2, 3, 4, 6, 7, 8, 12, 14, 16)
 #: LUTs that a DSP slice, half a block RAM and a URAM are worth when foldings are compared
 DSP_LUTS, BRAM_LUTS, URAM_LUTS = 60.0, 120.0, 900.0
+#: times that the foldings are gone through again
+SWEEPS = 4
 _CACHE = 4096
 
 
@@ -100,41 +102,62 @@ def _join(src: Stream, dst: Stream) -> tuple[int, float]:
 def choose(model: ModelWrapper, target: int) -> dict[str, dict[str, int]]:
     """Foldings by node name that meet ``target`` cycles per frame.
 
+    First node by node in dataflow order, each cheapest together with the width converters at its inputs; then every
+    node again with its consumers known, until nothing gets cheaper.
+
     Raises:
         UserError: a layer cannot reach the target with any legal folding; the message names the fastest.
     """
-    streams: dict[str, Stream] = {}
-    found: dict[str, dict[str, int]] = {}
-    for node in model.graph.node:
+    nodes = list(model.graph.node)
+    made = {t: (n.name, i) for n in nodes for i, t in enumerate(n.output)}
+    used: dict[str, list[tuple[str, int]]] = {}
+    for n in nodes:
+        for i, t in enumerate(ops.stream_inputs(n)):
+            used.setdefault(t, []).append((n.name, i))
+    options: dict[str, list[tuple[int, float, Layer]]] = {}
+    found: dict[str, Layer] = {}
+
+    def converters(node: Any, layer: Layer) -> float:
+        """Cost of the converters between ``layer`` and its neighbours, as far as they are chosen."""
+        edges = [(found[made[t][0]].outputs()[made[t][1]], st) for t, st in zip(ops.stream_inputs(node), layer.inputs())
+                 if t in made and made[t][0] in found]
+        edges += [(st, found[user].inputs()[i]) for t, st in zip(node.output, layer.outputs())
+                  for user, i in used.get(t, []) if user in found]
+        joins = [_join(src, dst) for src, dst in edges]
+        return sum(math.inf if slow > target else extra for slow, extra in joins)
+
+    def best(node: Any) -> Layer | None:
+        best, best_cost = None, math.inf
+        for _, own, cand in options[node.name]:
+            if own >= best_cost:
+                break  # sorted by cost: nothing cheaper follows
+            if (total := own + converters(node, cand)) < best_cost:
+                best, best_cost = cand, total
+        return best
+
+    for node in nodes:
         layer = ops.layer_from_node(node)
-        options = candidates(layer)
-        feasible = [f for f in options if f[0] <= target]
-        if not feasible:
-            fastest = min(f[0] for f in options)
+        every = candidates(layer)
+        options[node.name] = [f for f in every if f[0] <= target]
+        if not options[node.name]:
+            fastest = min(f[0] for f in every)
             raise UserError(f"The target interval of {target} cycles cannot be met.",
                             where=f"layer {node.name} ({layer.stem})",
                             why=f"its fastest legal folding takes {fastest} cycles per frame",
                             do=f"ask for {fastest} cycles or more, or change the network's shape")
-        best, best_cost = None, math.inf
-        for _, own, cand in feasible:
-            if own >= best_cost:
-                break  # sorted by cost: nothing cheaper follows
-            total = own
-            for t, st in zip(ops.stream_inputs(node), cand.inputs()):
-                if t in streams:
-                    slow, extra = _join(streams[t], st)
-                    total += math.inf if slow > target else extra
-            if total < best_cost:
-                best, best_cost = cand, total
-        if best is None:
+        if (chosen := best(node)) is None:
             raise UserError(f"The target interval of {target} cycles cannot be met.",
                             where=f"inputs of layer {node.name} ({layer.stem})",
                             why="every width converter between its folding and its producer's is slower",
                             do="ask for a longer interval, or give a folding file")
-        if best.fold_axes:
-            found[node.name] = {a: getattr(best, a) for a in best.fold_axes}
-        streams.update(zip(node.output, best.outputs()))
-    return found
+        found[node.name] = chosen
+    for _ in range(SWEEPS):
+        before = dict(found)
+        for node in reversed(nodes):
+            found[node.name] = best(node) or found[node.name]
+        if found == before:
+            break
+    return {name: {a: getattr(layer, a) for a in layer.fold_axes} for name, layer in found.items() if layer.fold_axes}
 
 
 def apply(model: ModelWrapper, foldings: dict[str, dict[str, int]]) -> ModelWrapper:

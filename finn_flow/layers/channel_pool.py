@@ -19,6 +19,7 @@ class ChannelPool(TokenwiseLayer):
 
     stem: ClassVar[str] = "channel_pool"
     sources: ClassVar[tuple[str, ...]] = ("bv_gear_up", "bv_gear_down")
+    fold_axes: ClassVar[dict[str, str]] = {**TokenwiseLayer.fold_axes, "PE": "out_channels"}
 
     ratio: int = 2
     bits: int = 8
