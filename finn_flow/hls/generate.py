@@ -11,6 +11,7 @@ import inspect
 from pathlib import Path
 
 from ..layers.base import Constants, Layer, Memory
+from ..layers.width_converter import WidthConverter
 from ..streams import Stream
 
 HLS = Path(__file__).resolve().parents[2] / "hls"
@@ -47,12 +48,21 @@ def _constant(name: str, value: int) -> str:
     return f"  static constexpr long long {name} = {value}LL;"
 
 
+def _list(name: str, values: list[int]) -> str:
+    body = "int i) { return " + "".join(f"i == {i} ? {v}LL : " for i, v in enumerate(values)) if values else \
+        "int) { return "
+    return (f"  static constexpr int {name.upper()}_COUNT = {len(values)};\n"
+            f"  static constexpr long long {name}({body}0LL; }}")
+
+
 def parameters(layer: Layer, name: str, memories: dict[str, Memory]) -> str:
     """The struct ``<name>_p``: everything that the kernel template knows at compile time."""
     values = dict(layer.rtl_parameters())
     for k, m in memories.items():
         values |= {f"{k}_WIDTH": m.width, f"{k}_DEPTH": m.depth}
-    lines = [_constant(k, v) for k, v in values.items()]
+    # numbers that the RTL packs into more bits than a C++ constant has come as functions of their lists, below
+    lines = [_constant(k, v) for k, v in values.items() if v.bit_length() < 64]
+    lines += [_list(k, v) for k, v in layer if isinstance(v, list)]
     lines += [f"  typedef {_stream_type(s)} {p.capitalize()};" for p, s in ports(layer)]
     return f"struct {name}_p {{\n" + "\n".join(lines) + "\n};\n"
 
@@ -79,19 +89,33 @@ def instance(layer: Layer, name: str, constants: Constants) -> str:
     """Parameters, memories and top function of one instance (what follows :func:`preamble`)."""
     memories = layer.memories(constants)
     arguments = [f"{p}_V" for p, _ in ports(layer)]
+    overlaps = "#pragma HLS DATAFLOW" in kernel(type(layer)).read_text()
     body = [f"#pragma HLS INTERFACE axis port={p}" for p in arguments]
     body.append("#pragma HLS INTERFACE ap_ctrl_none port=return")
+    helpers = []
+    if overlaps:  # frames overlap only where the top function is a dataflow region, which holds nothing but calls
+        body.append("#pragma HLS DATAFLOW")
+    counter = f"  static bhvit::SetCounter<{layer.sets}, {layer.repeat}> sets;"
+    if memories and overlaps:
+        helpers.append(f"static void {name}_set(int& set) {{\n{counter}\n  set = sets.next();\n}}\n")
+        body += ["  int set;", f"  {name}_set(set);"]
+    elif memories:
+        body += [counter, "  const int set = sets.next();"]
     if memories:
-        body.append(f"  static bhvit::SetCounter<{layer.sets}, {layer.repeat}> sets;")
-        arguments = ["sets.next()", *(f"{name}_{k.lower()}" for k in memories), *arguments]
+        arguments = ["set", *(f"{name}_{k.lower()}" for k in memories), *arguments]
     body.append(f"  bhvit::{layer.stem}<{name}_p>({', '.join(arguments)});")
     arrays = [memory(f"{name}_{k.lower()}", m) for k, m in memories.items()]
-    return "\n".join([parameters(layer, name, memories), *arrays, f"{prototype(layer, name)} {{", *body, "}"]) + "\n"
+    return "\n".join([parameters(layer, name, memories), *arrays, *helpers, f"{prototype(layer, name)} {{", *body,
+                      "}"]) + "\n"
 
 
 def max_width(layer: Layer, constants: Constants) -> int:
-    """Widest word that the instance declares: a beat or a word of a memory."""
-    return max([s.padded_width for _, s in ports(layer)] + [m.width for m in layer.memories(constants).values()])
+    """Widest word that the instance declares: a beat, a word of a memory, or what a converter collects."""
+    streams = [s for _, s in ports(layer)]
+    widths = [s.padded_width for s in streams] + [m.width for m in layer.memories(constants).values()]
+    if isinstance(layer, WidthConverter):
+        widths.append(layer.middle() * max(s.TP for s in streams) * streams[0].dtype.bits)
+    return max(widths)
 
 
 def preamble(stems: list[str], width: int = 0) -> str:

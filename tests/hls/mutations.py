@@ -17,7 +17,7 @@ MUTATIONS: dict[str, tuple[str, str]] = {
     "patchify": ("kh * P::COLUMNS + x", "kh * P::COLUMNS + x / 2"),
     "position_embedding": ("ap_int<SUM> sum = P::OFFSET;", "ap_int<SUM> sum = P::OFFSET + (1 << P::SH);"),
     "qd_attention": ("n > best)", "n > best + 1)"),
-    "shift": ("int ahead = (2 * W - 2) % W;", "int ahead = (2 * W - 1) % W;"),
+    "shift": ("c + W - 2 : c - 2;", "c + W - 2 : c - (c > 2 ? 2 : 1);"),
     "threshold": (">= signed_field<T>", "> signed_field<T>"),
     "tile": ("f < In::FOLDS - P::CUT", "f <= In::FOLDS - P::CUT - 2"),
     "width_converter": ("(t * M + k * S) * BITS);", "(t * M + (M / S - 1 - k) * S) * BITS);"),

@@ -15,6 +15,7 @@ namespace bhvit {
 
 template <typename P> struct ConvTypes : P {
   static constexpr int ACT = 1, RES1 = 0, RES1_BITS = 8, RM = 1, RES2 = 0, RES2_BITS = 8, K2 = 0;
+  static constexpr int RS_MAX = 0, KS_MAX = 0;
   static constexpr int D = P::BRANCHES, CIN = P::IN_CHANNELS, INPUTS = P::IN_CHANNELS / P::GROUPS;
   static constexpr int PER_GROUP = P::OUT_CHANNELS / P::GROUPS, ROWS_IN = P::HEIGHT + P::EXT;
   static constexpr int far(int d) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Layer norm of tokens in exact integer arithmetic, with a correctly rounded inverse square root.
-//   S = sum x     Q = sum x^2     v = C*Q - S^2 + EPS_INT     r = floor(2^K / sqrt(v) + 1/2)
+//   S = sum x     Q = sum x^2     v = C*Q - S^2 + eps         r = floor(2^K / sqrt(v) + 1/2)
 //   n = sat_N_BITS(((C*x - S)*r) >> S1)                        y = sat_OUT_BITS((m[c]*n + o[c]) >> SH)
-// Three stages work on different tokens at a time: sums, root, scaling. A constant word holds m, then o of SIMD
-// channels.
+// eps is EPS_INT, or one of eps_sets where every set has its own. Three stages work on different tokens at a time:
+// sums, root, scaling. A constant word holds m, then o of SIMD channels.
 #ifndef BHVIT_LAYER_NORM_HPP
 #define BHVIT_LAYER_NORM_HPP
 
@@ -20,7 +20,7 @@ template <typename P> struct LayerNormTypes {
 };
 
 template <typename P>
-void layer_norm_sums(hls::stream<typename P::In0::beat>& in0, typename P::In0::beat token[P::In0::FOLDS],
+void layer_norm_sums(int set, hls::stream<typename P::In0::beat>& in0, typename P::In0::beat token[P::In0::FOLDS],
                      typename LayerNormTypes<P>::sum& total, typename LayerNormTypes<P>::variance& v) {
   typedef LayerNormTypes<P> T;
   typename T::sum s = 0;
@@ -37,7 +37,8 @@ void layer_norm_sums(hls::stream<typename P::In0::beat>& in0, typename P::In0::b
     }
   }
   total = s;
-  v = ap_int<T::SQUARE_BITS + bits_of(P::CHANNELS) + 2>(P::CHANNELS * q) - s * s + P::EPS_INT;
+  const ap_uint<32> eps = P::EPS_SETS_COUNT ? P::eps_sets(set) : P::EPS_INT;
+  v = ap_int<T::SQUARE_BITS + bits_of(P::CHANNELS) + 2>(P::CHANNELS * q) - s * s + eps;
 }
 
 // The largest r with (2r-1)^2 * v <= 4^(K+1), bit by bit, by additions alone: with a = 2r-1 and r + 2^b for r,
@@ -90,11 +91,12 @@ void layer_norm(int set, const ap_uint<P::SCALE_WIDTH> scale[P::SCALE_DEPTH], hl
   static_assert(P::EPS_INT >= 1, "layer_norm: EPS_INT is at least 1, since v must be positive.");
   for (int t = 0; t < P::TOKENS; t++) {
 #pragma HLS DATAFLOW
-    typename P::In0::beat token[P::In0::FOLDS];
+    typename P::In0::beat token[P::In0::FOLDS];  // passes the root by: three buffers, so that all stages overlap
+#pragma HLS STREAM variable=token type=pipo depth=3
     typename LayerNormTypes<P>::sum total;
     typename LayerNormTypes<P>::variance v;
     typename LayerNormTypes<P>::root root;
-    layer_norm_sums<P>(in0, token, total, v);
+    layer_norm_sums<P>(set, in0, token, total, v);
     layer_norm_root<P>(v, root);
     layer_norm_scale<P>(set, scale, token, total, root, out0);
   }

@@ -47,9 +47,17 @@ void qd_load(S& in0, S& in1, S& in2, typename QdTypes<P>::word q[QdTypes<P>::ROW
   }
 }
 
+template <typename P> int qd_head(int row) {
+#pragma HLS INLINE
+  return ap_uint<bits_of(QdTypes<P>::ROWS)>(row) % P::HEADS;
+}
+
 template <typename P>
-void qd_logits(int head, const typename QdTypes<P>::word& q, const typename QdTypes<P>::word k[QdTypes<P>::ROWS],
-               typename QdTypes<P>::count pc[P::TOKENS], typename QdTypes<P>::count& top) {
+void qd_logits(int row, const typename QdTypes<P>::word queries[QdTypes<P>::ROWS],
+               const typename QdTypes<P>::word k[QdTypes<P>::ROWS], typename QdTypes<P>::count pc[P::TOKENS],
+               typename QdTypes<P>::count& top) {
+  const int head = qd_head<P>(row);
+  const typename QdTypes<P>::word q = queries[row];
   typename QdTypes<P>::count best = 0;
   for (int g = 0; g < QdTypes<P>::GROUPS; g++) {
 #pragma HLS PIPELINE II=1
@@ -88,11 +96,13 @@ void qd_exponentials(int set, const ap_uint<P::TABLE_WIDTH> table[P::TABLE_DEPTH
 }
 
 template <typename P>
-void qd_mix(const ap_uint<P::THRESH_WIDTH>& word, int head, const typename QdTypes<P>::exponential e[P::TOKENS],
-            const ap_uint<QdTypes<P>::SUM_BITS>& total, const typename QdTypes<P>::word v[QdTypes<P>::ROWS],
-            hls::stream<typename P::Out0::beat>& out0) {
+void qd_mix(int set, int row, const ap_uint<P::THRESH_WIDTH> thresholds[P::THRESH_DEPTH],
+            const typename QdTypes<P>::exponential e[P::TOKENS], const ap_uint<QdTypes<P>::SUM_BITS>& total,
+            const typename QdTypes<P>::word v[QdTypes<P>::ROWS], hls::stream<typename P::Out0::beat>& out0) {
   typedef QdTypes<P> T;
   constexpr int COMPARE = max_of(P::T_BITS + T::SUM_BITS, P::E_BITS + P::ES) + 2;
+  const int head = qd_head<P>(row);
+  const ap_uint<P::THRESH_WIDTH> word = thresholds[set * P::HEADS + head];
   const ap_uint<1> neg = word[3 * P::T_BITS];
   ap_int<COMPARE> limit[3];
 #pragma HLS ARRAY_PARTITION variable=limit complete
@@ -138,6 +148,7 @@ void qd_mix(const ap_uint<P::THRESH_WIDTH>& word, int head, const typename QdTyp
   }
 }
 
+// Only calls with variables as arguments: what the compilers document as a canonical dataflow region.
 template <typename P>
 void qd_window(int set, const ap_uint<P::TABLE_WIDTH> table[P::TABLE_DEPTH],
                const ap_uint<P::THRESH_WIDTH> thresholds[P::THRESH_DEPTH],
@@ -148,15 +159,14 @@ void qd_window(int set, const ap_uint<P::TABLE_WIDTH> table[P::TABLE_DEPTH],
   (void)LANES;
   for (int row = 0; row < T::ROWS; row++) {
 #pragma HLS DATAFLOW
-    const int head = row % P::HEADS;
     typename T::count pc[P::TOKENS], top;
     typename T::exponential e[P::TOKENS];
     ap_uint<T::SUM_BITS> total;
 #pragma HLS ARRAY_PARTITION variable=pc cyclic factor=LANES
 #pragma HLS ARRAY_PARTITION variable=e cyclic factor=LANES
-    qd_logits<P>(head, q[row], k, pc, top);
+    qd_logits<P>(row, q, k, pc, top);
     qd_exponentials<P>(set, table, pc, top, e, total);
-    qd_mix<P>(thresholds[set * P::HEADS + head], head, e, total, v, out0);
+    qd_mix<P>(set, row, thresholds, e, total, v, out0);
   }
 }
 

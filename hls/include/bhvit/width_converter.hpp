@@ -75,7 +75,8 @@ template <int TP, int W, int FOLDS, int GROUPS, typename I, typename O> void tok
   }
 }
 
-template <typename P, bool TOKENS_MOVE> struct WidthConverter {
+// STEPS: 0 tokens move as well, 1 channels are collected, 2 channels are dealt out, 3 both.
+template <typename P, int STEPS> struct WidthConverter {
   static constexpr int M = P::SIMD, W = M * P::BITS, FOLDS = P::CHANNELS / M;
   static_assert(M % P::SIMD_IN == 0 && M % P::SIMD_OUT == 0 && P::CHANNELS % M == 0,
                 "width_converter: SIMD_IN and SIMD_OUT must divide SIMD, and SIMD the channels.");
@@ -94,7 +95,17 @@ template <typename P, bool TOKENS_MOVE> struct WidthConverter {
     }
   }
 };
-template <typename P> struct WidthConverter<P, false> {
+template <typename P> struct WidthConverter<P, 1> {
+  template <typename O, typename I> static void run(O& out, I& in) {
+    gear_up<P::TP_IN, P::SIMD_IN, P::SIMD, P::BITS, P::Out0::BEATS>(in, out);
+  }
+};
+template <typename P> struct WidthConverter<P, 2> {
+  template <typename O, typename I> static void run(O& out, I& in) {
+    gear_down<P::TP_IN, P::SIMD_OUT, P::SIMD, P::BITS, P::In0::BEATS>(in, out);
+  }
+};
+template <typename P> struct WidthConverter<P, 3> {
   static constexpr int M = P::SIMD;
   template <typename O, typename I> static void run(O& out, I& in) {
     for (int word = 0; word < P::In0::GROUPS * P::CHANNELS / M; word++) {
@@ -108,7 +119,8 @@ template <typename P> struct WidthConverter<P, false> {
 
 template <typename P>
 void width_converter(hls::stream<typename P::Out0::beat>& out0, hls::stream<typename P::In0::beat>& in0) {
-  WidthConverter<P, P::TP_IN != P::TP_OUT>::run(out0, in0);
+  constexpr int STEPS = P::TP_IN != P::TP_OUT ? 0 : P::SIMD == P::SIMD_OUT ? 1 : P::SIMD == P::SIMD_IN ? 2 : 3;
+  WidthConverter<P, STEPS>::run(out0, in0);
 }
 
 }  // namespace bhvit
