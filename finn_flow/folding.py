@@ -48,6 +48,9 @@ def axes(layer: Layer) -> dict[str, list[int]]:
     for axis, name in layer.fold_axes.items():
         extent = getattr(layer, name)
         extent = extent() if callable(extent) else extent
+        if isinstance(extent, tuple):
+            found[axis] = list(extent)
+            continue
         found[axis] = [d for d in divisors(int(extent)) if axis != "TP" or d in TOKENS]
     return found
 

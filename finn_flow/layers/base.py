@@ -93,7 +93,7 @@ class Layer(BaseModel):
     sources: ClassVar[tuple[str, ...]] = ()
     #: other SystemVerilog files that the kernel instantiates
     fold_axes: ClassVar[dict[str, str]] = {}
-    #: folding attribute -> name of the method or field giving the extent that it must divide
+    #: folding attribute -> name of the method or field with the extent that it must divide, or the tuple of its values
 
     sets: int = 1
     repeat: int = 1
@@ -182,6 +182,11 @@ class Layer(BaseModel):
         for axis, extent_name in self.fold_axes.items():
             extent = getattr(self, extent_name)
             extent = extent() if callable(extent) else extent
+            if isinstance(extent, tuple):
+                if getattr(self, axis) not in extent:
+                    raise FoldingError(f"{axis}={getattr(self, axis)} is not possible.", where=f"layer {self.stem}",
+                                       do=f"choose one of {', '.join(map(str, extent))}")
+                continue
             check_divides(self.stem, axis, getattr(self, axis), extent_name, extent)
 
     def random_constants(self, rng: np.random.Generator) -> Constants:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..streams import Stream, s, u
-from .base import Const, Constants, FoldingError, Layer, Memory, Resources, floor_shift, saturate
+from .base import Const, Constants, Layer, Memory, Resources, floor_shift, saturate
 from .storage import Store
 
 #: (dy, dx) of the taps in the order of ``coef``
@@ -26,7 +26,9 @@ class Shift(Layer):
 
     stem: ClassVar[str] = "shift"
     sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_dot9")
-    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "RING": "rings"}
+    #: rows in the ring: with fewer than ten the frames wait for each other
+    rings: ClassVar[tuple[int, ...]] = (6, 7, 8, 9, 10)
 
     height: int
     width: int
@@ -47,8 +49,6 @@ class Shift(Layer):
         super().check()
         if self.ext not in (0, 4):
             raise ValueError(f"shift: ext={self.ext} must be 4 (extended map) or 0 (natural order, no kernel).")
-        if not 6 <= self.RING <= 10:
-            raise FoldingError(f"RING={self.RING} rows are not possible.", where="layer shift", do="choose 6 to 10")
 
     @property
     def _fold(self) -> int:
