@@ -43,6 +43,8 @@ def project(tmp_path):
     (image,) = layer.memories(constants).values()
     data = folder / "prj/solution1/syn/verilog/sign_sign_threshold_ROM_AUTO_1R.dat"
     data.write_text("\n".join(image.hex_lines()) + "\n")
+    # the tool writes ./ before the name; here it would be taken for a generated file by FINN's ReplaceVerilogRelPaths
+    edit(folder, '$readmemh("', '$readmemh("./', "sign_sign_threshold_ROM_AUTO_1R.v")
     return folder
 
 

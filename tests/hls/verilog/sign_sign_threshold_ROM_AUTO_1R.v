@@ -16,7 +16,7 @@ input clk;
 reg [DataWidth-1:0] rom0[0:AddressRange-1];
 
 initial begin
-    $readmemh("./sign_sign_threshold_ROM_AUTO_1R.dat", rom0);
+    $readmemh("sign_sign_threshold_ROM_AUTO_1R.dat", rom0);
 end
 
 always @(posedge clk) begin
