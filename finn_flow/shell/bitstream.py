@@ -1,8 +1,11 @@
 """`bhvit bitstream`: from a build to a bit file, with the tool chain of the board.
 
-A tool chain is a module with ``bitstream(build, board, design, clock_mhz, *, jobs, run, collect)``, which returns the
-figures of the report (or, with neither `run` nor `collect`, ``folder`` and ``command``), and ``check(figures, board)``.
-Adding one means adding it to :data:`TOOLCHAINS`.
+A tool chain is a module, named in :data:`TOOLCHAINS`, with
+
+* ``bitstream(build, board, design, clock_mhz, *, jobs, run, collect)``: the figures of the report, at least ``tool``,
+  ``bitfile`` (relative to the build), ``clock_mhz``, ``wns_ns``, ``fmax_mhz``, ``timing_met``, ``utilization`` (by
+  resource: used, available, percent) and ``source``; with neither `run` nor `collect` only ``folder`` and ``command``;
+* ``check(figures, board)``: raises CheckFailed when the result does not meet its clock.
 """
 
 from __future__ import annotations

@@ -90,6 +90,25 @@ def test_counters_and_times(toy_sim):
     assert sim.read("control", "FRAMES_OUT") == 40 and sim.read("control", "LAST_LATENCY") == toy.beats + 3
 
 
+@pytest.mark.parametrize("toy, values", [
+    (Toy(8, 8, 64, 1, 2), {"burst": 64}),
+    pytest.param(Toy(16, 16, 64, 1, 2), {"axi_bits": 128}, marks=pytest.mark.full),
+    pytest.param(Toy(12, 7, 64, 1, 2), {"axi_bits": 128}, marks=pytest.mark.full)])
+def test_memory_keeps_up_with_a_beat_per_cycle(compiled, toy, values):
+    """Beats as wide as memory, or of odd widths below it: no cycle is lost, whatever the latency within reason."""
+    exe, memories, p = compiled(toy, **values)
+    with ShellSim(exe, memories, 1) as sim:
+        memory = sim.memory(0, 1 << 17)
+        sim.set(stall=0, gap=0, latency=20)
+        host = Host(sim, 9000)
+        x, y = frames_of(toy, 40)
+        place(memory, 0, x.tobytes())
+        host.begin(0, x.size, 0x10000, y.size)
+        host.finish()
+        assert np.array_equal(memory[0x10000: 0x10000 + y.size], y.ravel())
+        assert sim.read("control", "LAST_INTERVAL") == p.in_beats == 64
+
+
 def test_more_frames_in_flight_than_start_times(compiled):
     toy = Toy(1, 1, 1, 1, 200)  # up to 200 frames wait in its FIFO
     exe, memories, _p = compiled(toy)
