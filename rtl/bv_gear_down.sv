@@ -32,7 +32,7 @@ module bv_gear_down #(
     logic last;
     assign last = slot == SW'(RATIO - 1);
     assign in0_ready = !out0_valid || (out0_ready && last);
-    always_comb for (int l = 0; l < LANES; l++) out0_data[l*BITS+:BITS] = word[l*W+:BITS];
+    always_comb for (int l = 0; l < LANES; l++) out0_data[l*BITS+:BITS] = BITS'(word[l*W+:W] >> (int'(slot) * BITS));
     always_ff @(posedge clk) begin
       if (rst) begin
         slot <= '0;
@@ -42,8 +42,6 @@ module bv_gear_down #(
         if (out0_valid && out0_ready) slot <= last ? '0 : SW'(slot + 1'b1);
       end
       if (in0_ready) word <= in0_data;
-      else if (out0_ready)
-        for (int l = 0; l < LANES; l++) word[l*W+:W-BITS] <= word[l*W+BITS+:W-BITS];
     end
   end
 endmodule
