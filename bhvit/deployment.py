@@ -1,6 +1,6 @@
 """The deployment package: everything that a board, or a machine without one, needs to run a finished build.
 
-    NAME/  README.md LICENSE pyproject.toml SHA256SUMS  self_test.py driver.py validate.py
+    NAME/  README.md LICENSE SHA256SUMS self_test.py driver.py validate.py; pyproject.toml etc. for pip
            driver/    the host distribution (bhvit_host)
            overlay/   settings.json provenance.json SHA256SUMS  bitfile/ simulation/ data/ notebooks/
 
@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HOST = ROOT / "host"
 NOTEBOOK = ROOT / "notebooks" / "5_pynq_inference.ipynb"
 SUMS = "SHA256SUMS"
+#: what builds the distributions of the driver and of the package
+BUILDING = ("pyproject.toml", "wheel.json", "wheel_backend.py")
 #: images in a package, unless asked otherwise
 IMAGES = 32
 
@@ -170,21 +172,26 @@ def _provenance(folder: Path, values: dict[str, Any], source: str, bit: Path | N
 
 def _frame(target: Path, values: dict[str, Any], name: str, images: int, bit: Path | None) -> None:
     """What surrounds the overlay: scripts, driver, README, licence, pyproject."""
-    host_import()
-    from bhvit_host import __version__ as version
-
     source = HOST / "package"
     for script in ("self_test.py", "driver.py", "validate.py"):
         shutil.copyfile(source / script, target / script)
     shutil.copyfile(ROOT / "LICENSE", target / "LICENSE")
     shutil.copytree(HOST / "bhvit_host", target / "driver" / "bhvit_host",
                     ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-    shutil.copyfile(HOST / "pyproject.toml", target / "driver" / "pyproject.toml")
+    for file in BUILDING:
+        shutil.copyfile(HOST / file, target / "driver" / file)
+        shutil.copyfile(HOST / file, target / file)
+    driver = json.loads((HOST / "wheel.json").read_text())
+    distribution, title = name.replace("_", "-"), f"{values['name']} for {values['board']}"
+    _write_json(target / "wheel.json", {
+        "name": distribution, "version": driver["version"], "summary": title, "python": driver["python"],
+        "requires": [f"{driver['name']}=={driver['version']}"], "packages": {name: "overlay"},
+        "entry_points": {"pynq.notebooks": {distribution: f"{name}.notebooks"},
+                         "bhvit.packages": {distribution: name}}})
     net = values["network"]
     kept = values["streams"]
     text = {**{k: values[k] for k in ("board", "part", "platform", "clock_mhz", "build_hash")},
-            "title": f"{values['name']} for {values['board']}", "version": version, "images": images,
-            "distribution": name.replace("_", "-"), "module": name,
+            "title": title, "images": images, "distribution": distribution,
             "clock_source": "assumed" if bit is None else "as built",
             "input_shape": " x ".join(map(str, ("N", *kept["input"]["dims"]))),
             "output_text": "the class" if net["output"] == "top1" else
@@ -197,8 +204,7 @@ def _frame(target: Path, values: dict[str, Any], name: str, images: int, bit: Pa
                                "\"numpy<2\" Pillow`, then the same commands. Where pynq finds no board, the simulated "
                                "device takes its place and says so: pynq's own code runs, and behind the registers "
                                "the RTL of DMA, control block and accelerator, simulated by Verilator."}
-    for file in ("README.md", "pyproject.toml"):
-        (target / file).write_text(Template((source / f"{file}.in").read_text()).substitute(text))
+    (target / "README.md").write_text(Template((source / "README.md.in").read_text()).substitute(text))
 
 
 def _sums(folder: Path, skip: str | None = None, also: str | None = None) -> None:

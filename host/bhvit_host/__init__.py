@@ -13,7 +13,6 @@ from .errors import DeviceTimeout, DmaError, HostError, WrongBitfile
 
 __all__ = ["Accelerator", "DeviceTimeout", "DmaError", "HostError", "Preprocess", "Settings", "WrongBitfile", "pack",
            "unpack"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str):

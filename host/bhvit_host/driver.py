@@ -247,7 +247,7 @@ class Accelerator(Measurements):
         if 0 < cycles < self._expected:
             return
         read = self.control.read
-        state = (f"{read('FRAMES_IN')} frames began, {read('FRAMES_OUT')} came out; {cycles} cycles passed, at most "
+        state = (f"{read('FRAMES_IN')} frames entered, {read('FRAMES_OUT')} came out; {cycles} cycles passed, at most "
                  f"{self._expected} were expected")
         raise DeviceTimeout("The accelerator is stuck." if cycles else "The clock of the accelerator stands still.",
                             self.bitfile, f"after {waited:.1f} s {state}",

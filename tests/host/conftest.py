@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 
 from bhvit.deployment import deploy, host_import
-from tests.cli.conftest import finished, pico, toy_steps  # noqa: F401 (fixtures)
+from tests.cli.conftest import built, finished, of_toy, pico, run, toy_steps  # noqa: F401 (fixtures)
 from tests.flow import networks
 
+collect_ignore = ["board"]  # runs in .venv-host: test_board.py
 host_import()
 ROOT = Path(__file__).resolve().parents[2]
 #: images in the package of these tests
@@ -40,7 +42,8 @@ def package(tmp_path_factory, request) -> Path:
     with (shared / "package.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            build = request.getfixturevalue("finished")[0]
+            build = shared / "build"
+            shutil.copytree(request.getfixturevalue("finished")[0], build, symlinks=True)
             reference(build)
             with pytest.MonkeyPatch.context() as m:  # load_build knows the steps of the toy
                 m.setattr("bhvit.finn_flow.build.STEPS", request.getfixturevalue("toy_steps"))

@@ -137,7 +137,7 @@ class SimDevice(Device):
         if exe.is_file() and not os.access(exe, os.X_OK):
             exe.chmod(exe.stat().st_mode | 0o111)  # archives and installers drop the right to execute
         self.process = ShellProcess(exe, bitfile.parent / design["memories"], self.memory)
-        return {b: ShellSlave(self.process, b) for b in ShellSlave.INDEX}
+        return {b: ShellSlave(self.process, b, Registers(self._registers["blocks"][b])) for b in ShellSlave.INDEX}
 
     def close(self) -> None:
         """End the simulation."""

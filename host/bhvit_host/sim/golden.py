@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,8 @@ class GoldenProcess:
     def close(self) -> None:
         """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
-            pipe.close()
+            with suppress(OSError):
+                pipe.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

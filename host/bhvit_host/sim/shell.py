@@ -1,21 +1,25 @@
 """The simulated RTL behind the registers: shell (DMA, control block) and accelerator, as one process.
 
 The process is the flow's `shell_sim.cpp`, compiled for one design. It is spoken to in lines; its clock runs while it is
-asked for something. Reading a register lets time pass, as on a board: about a microsecond, and more while the same
-thing is asked again and again.
+asked for something. Reading a status register lets time pass until the channel is idle or has failed, at first about
+as long as an access takes on a board, and longer while nothing else is asked.
 """
 
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import HostError
+from ..settings import Registers
 from .memory import Memory
 from .models import Slave
 
-#: cycles that pass with a read: the first one after a write, and at most
-FIRST, MOST = 128, 16384
+#: cycles that pass at most with a read of a status register: the first one after a write, and later ones
+FIRST, MOST = 64, 16384
+#: cycles that pass with any other read
+ACCESS = 32
 
 
 class ShellProcess:
@@ -34,10 +38,13 @@ class ShellProcess:
             self._map("map", address, size, path)
         memory.changed = self._map
 
-    def read(self, slave: int, offset: int) -> int:
-        self._ask("run", self._pause)
+    def read(self, slave: int, offset: int, until: int = 0) -> int:
+        """until: bits of which one ends the waiting; 0: no status register."""
+        if not until:
+            self._ask("run", ACCESS)
+            return self._ask("read", slave, offset)
         self._pause = min(2 * self._pause, MOST)
-        return self._ask("read", slave, offset)
+        return self._ask("poll", slave, offset, until, self._pause)
 
     def write(self, slave: int, offset: int, value: int) -> None:
         self._pause = FIRST
@@ -45,9 +52,11 @@ class ShellProcess:
 
     def close(self) -> None:
         """End the process."""
-        self._memory.changed = None
+        if self._memory.changed == self._map:
+            self._memory.changed = None
         for pipe in (self._process.stdin, self._process.stdout):
-            pipe.close()
+            with suppress(OSError):
+                pipe.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -58,7 +67,8 @@ class ShellProcess:
         if what == "map":
             self._ask("map", address, size, path)
         elif self._process.poll() is None:
-            self._ask("unmap", address)
+            with suppress(HostError):  # it is freed, whatever became of the simulation
+                self._ask("unmap", address)
 
     def _ask(self, *words: object) -> int:
         text = " ".join(map(str, words))
@@ -84,12 +94,16 @@ class ShellSlave(Slave):
 
     INDEX = {"dma": 0, "control": 1}
 
-    def __init__(self, process: ShellProcess, block: str) -> None:
+    def __init__(self, process: ShellProcess, block: str, registers: Registers) -> None:
         super().__init__()
-        self._process, self._index = process, self.INDEX[block]
+        self._process, self._index, self._until = process, self.INDEX[block], {}
+        if block == "dma":
+            ends = ("Idle", "DMAIntErr", "DMASlvErr", "DMADecErr")
+            self._until = {registers[f"{c}_DMASR"]: sum(registers.mask(f"{c}_DMASR", f) for f in ends)
+                           for c in ("MM2S", "S2MM")}
 
     def read(self, offset: int) -> int:
-        return self._process.read(self._index, offset)
+        return self._process.read(self._index, offset, self._until.get(offset, 0))
 
     def write(self, offset: int, value: int) -> None:
         self._process.write(self._index, offset, value)
