@@ -60,7 +60,6 @@ module bhvit_axi_read #(
       && int'(open) < OUTSTANDING;
   assign quiet = open == '0;
   assign pop = out_valid && out_ready;
-  assign out_last = int'(left) <= B;
   assign out_bytes = out_last ? ($clog2(B+1))'(left) : ($clog2(B+1))'(B);
   assign done = pop && out_last;
 
@@ -90,7 +89,12 @@ module bhvit_axi_read #(
       m_axi_araddr <= burst_addr;
       m_axi_arlen <= 8'(burst_beats - 1'b1);
     end
-    if (start || (REPEAT && done)) left <= length;
-    else if (pop) left <= LB'(left - LB'(out_bytes));
+    if (start || (REPEAT && done)) begin
+      left <= length;
+      out_last <= length <= LB'(B);
+    end else if (pop) begin
+      left <= LB'(left - LB'(out_bytes));
+      out_last <= left <= LB'(2 * B);
+    end
   end
 endmodule

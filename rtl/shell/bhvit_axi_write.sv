@@ -53,22 +53,24 @@ module bhvit_axi_write #(
   logic [SW-1:0] stored;   // beats in the FIFO that belong to no burst yet
   logic [OW-1:0] open;     // bursts begun and not answered
   logic [LB-1:0] left_in;  // bytes that have not come in
+  logic [LB-1:0] fresh;    // the same after this cycle
   logic [LB-1:0] left_w;   // bytes that have not gone out
+  logic tail;              // the next beat that goes out is not full
   assign stop = halt || error != '0;
   assign m_axi_awsize = 3'($clog2(B));
   assign m_axi_awburst = 2'b01;
   assign m_axi_awcache = 4'b0011;
   assign m_axi_awprot = 3'b000;
   assign m_axi_bready = 1'b1;
-  assign in_want = left_in == '0 || !busy || stop ? '0 : int'(left_in) < B ? BW'(left_in) : BW'(B);
-  assign in_ready = fifo_ready && in_want != '0;
+  assign in_ready = fifo_ready && !stop;
+  assign fresh = start ? length : push ? LB'(left_in - LB'(in_want)) : left_in;
   assign push = in_valid && in_ready;
   assign burst_ready = aw_in_ready && len_in_ready && !stop && int'(stored) >= int'(burst_beats)
       && int'(open) < OUTSTANDING;
   assign commit = burst_valid && burst_ready;
   assign m_axi_wvalid = fifo_valid && len_valid;
   assign m_axi_wlast = sent == len;
-  assign m_axi_wstrb = int'(left_w) < B ? B'((1 << left_w[BW-1:0]) - 1) : '1;
+  assign m_axi_wstrb = tail ? B'((1 << left_w[BW-1:0]) - 1) : '1;
   assign wbeat = m_axi_wvalid && m_axi_wready;
   assign len_pop = wbeat && m_axi_wlast;
   assign answered = m_axi_bvalid;
@@ -94,7 +96,11 @@ module bhvit_axi_write #(
       open <= '0;
       stored <= '0;
       sent <= '0;
+      in_want <= '0;
+      left_in <= '0;
     end else begin
+      left_in <= fresh;
+      in_want <= fresh < LB'(B) ? BW'(fresh) : BW'(B);
       open <= OW'(open + OW'(commit) - OW'(answered));
       stored <= SW'(stored + SW'(push) - (commit ? SW'(burst_beats) : '0));
       if (wbeat) sent <= m_axi_wlast ? '0 : 8'(sent + 1'b1);
@@ -103,13 +109,13 @@ module bhvit_axi_write #(
       else if (done || (stop && quiet && !active)) busy <= 1'b0;
     end
     if (start) begin
-      left_in <= length;
       left_w <= length;
+      tail <= length < LB'(B);
       taken <= '0;
     end else begin
-      if (push) left_in <= LB'(left_in - LB'(in_want));
       if (push) taken <= LB'(taken + LB'(in_want));
-      if (wbeat) left_w <= int'(left_w) < B ? '0 : LB'(left_w - LB'(B));
+      if (wbeat) left_w <= LB'(left_w - LB'(B));
+      if (wbeat) tail <= left_w < LB'(2 * B);
     end
   end
 endmodule

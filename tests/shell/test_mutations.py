@@ -18,7 +18,7 @@ from .toy import Toy
 #: file, text, replacement, what the check says
 MUTATIONS = {
     "4 KiB": ("bursts", "int'(page) < BURST ? 9'(page) : 9'(BURST)", "9'(BURST)", "cross 4 KiB"),
-    "strobes": ("axi_write", "int'(left_w) < B ? B'((1 << left_w[BW-1:0]) - 1) : '1", "'1", "outside of the answer"),
+    "strobes": ("axi_write", "tail ? B'((1 << left_w[BW-1:0]) - 1) : '1", "'1", "outside of the answer"),
     "WLAST": ("axi_write", "m_axi_wlast = sent == len", "m_axi_wlast = sent == (len >> 1)", "for a burst of"),
     "AR moves": ("axi_read", "(!m_axi_arvalid || m_axi_arready) && ", "", "changed while it waited"),
     "room": ("axi_read", "int'(room) >= int'(burst_beats)", "1'b1", "read data is not taken"),
