@@ -1,10 +1,11 @@
-"""Every registered layer is complete, and the documentation table is current."""
+"""Every registered layer is complete, and its documentation is current."""
 
 from __future__ import annotations
 
 import pytest
 
 from bhvit.finn_flow import docs
+from bhvit.finn_flow.formula import formula
 from bhvit.finn_flow.layers.base import Layer
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.wrapper import sources
@@ -38,12 +39,23 @@ def test_layer_table_current():
 
 def test_layer_table_has_every_layer():
     page = docs.PAGE.read_text()
-    assert [s for s in layers() if f"| `{s}` |" not in page] == []
+    assert [s for s in layers() if f"| [`{s}`](#{s}) |" not in page or f"### {s}\n" not in page] == []
+
+
+def test_formulas():
+    """The text is what the method computes, in the names of fields; a simulation is described instead."""
+    found = {s: formula(cls) for s, cls in layers().items()}
+    assert found["threshold"] == "`beats(in0)`"
+    assert found["int_linear"] == "`tokens // TP * (out_channels // PE) * (in_channels // SIMD)`. `tokens`: " \
+        "`prod(token_dims)`"
+    assert "`_frame`: Columns per frame" in found["shift"] and "`_fold`: `channels // SIMD`" in found["shift"]
+    for stem, text in found.items():
+        assert "self" not in text and text.count("`") % 2 == 0, stem
 
 
 def test_stale_table_is_noticed(tmp_path, monkeypatch, capsys):
     stale = tmp_path / "layers.md"
-    stale.write_text(docs.PAGE.read_text().replace("| `add` |", "| `sum` |"))
+    stale.write_text(docs.PAGE.read_text().replace("| [`add`]", "| [`sum`]"))
     monkeypatch.setattr(docs, "PAGE", stale)
     assert docs.main(["--check"]) == 1
     assert "stale" in capsys.readouterr().err
