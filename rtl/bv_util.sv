@@ -133,8 +133,11 @@ module bv_rescale #(
   for (genvar i = 0; i < LANES; i++) begin : gen_lane
     logic signed [BITS-1:0] xi;
     assign xi = x[i*BITS+:BITS];
-    if (MAX > 0) assign y[i*(BITS+MAX)+:BITS+MAX] = (BITS + MAX)'(xi) <<< scale;
-    else assign y[i*BITS+:BITS] = xi;
+    if (MAX > 0) begin : gen_scaled
+      assign y[i*(BITS+MAX)+:BITS+MAX] = (BITS + MAX)'(xi) <<< scale;
+    end else begin : gen_plain
+      assign y[i*BITS+:BITS] = xi;
+    end
   end
   if (MAX == 0) begin : gen_fixed
     logic unused;
