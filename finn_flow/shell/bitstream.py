@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ def bitstream(folder: Path, board: str, *, clock_mhz: float | None = None, jobs:
     design = Design.load(build / "stitched_ip")
     chain = importlib.import_module(TOOLCHAINS[found.toolchain])
     clock = clock_mhz or found.clock_mhz
+    if config.get("device") != found.part:
+        print(f"note: the build was folded for {config.get('device')}, the {found.title} has {found.part}",
+              file=sys.stderr)
     figures = chain.bitstream(build, found, design, clock, jobs=jobs, run=run, collect=collect)
     if not run and not collect:
         return {"board": found.name, "toolchain": found.toolchain, **figures}

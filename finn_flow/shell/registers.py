@@ -143,6 +143,11 @@ CONTROL = Block("control", "identity, soft reset and counters", (
 BLOCKS = (DMA, CONTROL)
 
 
+def dma_parameters(axi_bits: int) -> dict[str, int]:
+    """What pynq's DMA driver looks up in the hwh, for memory ports of ``axi_bits`` bits."""
+    return {**DMA.parameters, "c_m_axi_mm2s_data_width": axi_bits, "c_m_axi_s2mm_data_width": axi_bits}
+
+
 def as_dict() -> dict[str, Any]:
     """The map as plain data, for the JSON of a deployment package."""
     return {"version": {"major": MAJOR, "minor": MINOR}, "magic": MAGIC, "blocks": {b.name: {

@@ -94,7 +94,8 @@ def prepare(folder: Path, board: Board, settings: Settings, design: Design, cloc
     memories = [f"accelerator/{f.name}" for f in _copy(sorted(design.memories.iterdir()), folder / "accelerator")]
     blocks = [
         _block("dma", tops["dma"][0], registers.DMA.vlnv, [*shell, f"shell/{DMA_TOP}.v"], masters=["m_axi_mm2s",
-               "m_axi_s2mm"], slaves=["s_axi"], streams=["m_axis", "s_axis"], block=registers.DMA),
+               "m_axi_s2mm"], slaves=["s_axi"], streams=["m_axis", "s_axis"], block=registers.DMA,
+               parameters=registers.dma_parameters(settings.axi_bits)),
         _block("control", tops["control"][0], registers.CONTROL.vlnv, [*shell, f"shell/{CONTROL_TOP}.v"],
                slaves=["s_axi"], unused=["loader_status"], block=registers.CONTROL),
         _block("accelerator", TOP, accelerator_vlnv(), [f"accelerator/{f.name}" for f in design.sources], memories,
@@ -119,14 +120,15 @@ def _copy(files: list[Path], folder: Path) -> list[Path]:
 
 def _block(name: str, top: str, vlnv: str, sources: list[str], memories: list[str] | None = None, *,
            masters: list[str] | None = None, slaves: list[str] | None = None, streams: list[str] | None = None,
-           unused: list[str] | None = None, block: registers.Block | None = None) -> dict[str, Any]:
+           unused: list[str] | None = None, block: registers.Block | None = None,
+           parameters: dict[str, int] | None = None) -> dict[str, Any]:
     """What package_ip.tcl has to know about a part."""
     described = [] if block is None else [
         [r.name, r.offset, ACCESS[r.access], r.doc, [[f.name, f.lsb, f.width, ACCESS[f.access], f.doc]
                                                     for f in r.fields]] for r in block.registers]
     return {"name": name, "top": top, "vlnv": vlnv, "sources": sources, "memories": memories or [],
             "masters": masters or [], "slaves": slaves or [], "streams": streams or [], "unused": unused or [],
-            "span": registers.SPAN, "registers": described, "parameters": {} if block is None else block.parameters}
+            "span": registers.SPAN, "registers": described, "parameters": parameters or {}}
 
 
 def tcl(value: Any) -> str:

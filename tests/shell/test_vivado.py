@@ -110,7 +110,7 @@ def test_packaged_registers_and_parameters(build):
     assert len(fields) == sum(len(r.fields) for b in registers.BLOCKS for r in b.registers)
     assert all(set(fake.values[h]) == {"bit_offset", "bit_width", "access", "description"} for h in fields)
     parameters = {h.rsplit("/", 1)[1]: int(v["value"]) for h, v in fake.values.items() if h.startswith("parameter:")}
-    assert parameters == registers.DMA.parameters
+    assert parameters == registers.dma_parameters(128) and parameters["c_m_axi_s2mm_data_width"] == 128
     assert packaged["MAGIC"]["description"] == registers.CONTROL.registers[0].doc, "texts survive the quoting"
 
 
