@@ -7,9 +7,8 @@ RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 
 
 def block_rams(width: int, depth: int) -> int:
-    """18-kbit block RAMs of a memory, in the best aspect ratio; the last bits of a word may have another."""
-    rest = {w: min(-(-(width % w) // v) * -(-depth // d) for d, v in RAMB18) for _, w in RAMB18}
-    return min(width // w * -(-depth // d) + rest[w] for d, w in RAMB18)
+    """18-kbit block RAMs of a memory, in the best aspect ratio."""
+    return min(-(-width // w) * -(-depth // d) for d, w in RAMB18)
 
 
 def deepest(width: int, depth: int) -> int:
