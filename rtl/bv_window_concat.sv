@@ -143,7 +143,6 @@ module bv_window_concat #(
   logic [IW-1:0] wr;
   logic go, merging, last_run, last_r, last_cell, last_wc, last_wr, last;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
-  assign go = merging || loaded;
   assign last_run = int'(run) == RUN - 1;
   assign last_r = int'(r) == WINDOW - 1;
   assign last_cell = merging && int'(maddr) == CELLS - 1;
@@ -153,6 +152,7 @@ module bv_window_concat #(
 
   // the place of the next segment is looked up while the current one is read
   logic loaded, load, nbank, free, nlast_r, nlast_wc;
+  assign go = merging || loaded;
   logic [AW-1:0] addr, base, nbase;  // word to read, first word of its segment and of the next one
   logic [TW-1:0] nseg, nwindow, nband;  // next segment, first one of its window and of its row of windows
   logic [NB-1:0] nr;

@@ -144,7 +144,6 @@ module bv_window_merge #(
   logic [YW-1:0] row;
   logic go, last_fold, last_x, last_y, last;
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set;
-  assign go = loaded;
   assign last_fold = int'(fold) == CF - 1;
   assign last_x = last_fold && int'(x) == WIDTH - 1;
   assign last_y = int'(y) == HEIGHT - 1;
@@ -152,6 +151,7 @@ module bv_window_merge #(
 
   // the place of the next segment is looked up while the current one is read
   logic loaded, load, nbank, free;
+  assign go = loaded;
   logic [AW-1:0] addr, base, nbase;  // word to read, first word of its segment and of the next one
   logic [TW-1:0] nseg, ncount;       // next segment and how many of its frame come before it
   assign free = ce && go && last_fold && int'(in_x) == WINDOW - 1;
