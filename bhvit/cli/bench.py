@@ -14,6 +14,7 @@ import click
 from .. import model_process
 from ..progress import Progress
 from ..tools import findings
+from . import bench_packing
 from .demo import ROOT
 from .main import emit, json_option
 
@@ -21,7 +22,7 @@ PROBE_MODEL = ROOT / "configs" / "model" / "bhvit_tiny_probe.yaml"
 PROBE_CYCLES = 54272
 PROBE_PART = "xczu7ev-ffvc1156-2-e"
 STAGES = (1, 3)
-PARTS = ("micro", "xnor", "scale_probe", "probe_synthesis", "training")
+PARTS = ("micro", "xnor", "packing", "scale_probe", "probe_synthesis", "training")
 TRAINED_MODEL = ROOT / "configs" / "model" / "bhvit_tiny_cifar10.yaml"
 
 
@@ -108,6 +109,8 @@ def text(r: dict[str, Any]) -> str:
         lines.append("XNOR popcount, LUTs per binary MAC (Yosys)")
         lines += [f"  SIMD {k:>4}: structural {v['structural']:.2f}, plain $countones {v['plain']:.2f}, "
                   f"ratio {v['ratio']:.2f}" for k, v in r["xnor"].items()]
+    if "packing" in r:
+        lines.append(bench_packing.text(r["packing"]))
     if "training" in r:
         t = r["training"]
         lines.append(f"training {t['model']}: {t['images_per_second']:.0f} images/s, {t['precision']}, batches of "
@@ -140,6 +143,8 @@ def bench(out: Path, images: int, skip: tuple[str, ...], as_json: bool) -> None:
         result["micro"] = micro(out, images)
     if "xnor" not in skip:
         result["xnor"] = xnor_luts(cache=out / "xnor")
+    if "packing" not in skip:
+        result["packing"] = bench_packing.packing()
     if "scale_probe" not in skip:
         result["scale_probe"] = scale_probe(out, "probe_synthesis" not in skip)
     if "training" not in skip:
