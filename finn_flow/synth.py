@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from bhvit.errors import UserError, says_full
 from bhvit.tools import yosys
 
 from .layers.base import Constants, Layer
+from .netlist import longest_path
 from .wrapper import RTL, memory_files, sources, wrapper
 
 #: LUT sites of the memory primitives
@@ -69,7 +70,10 @@ class SynthesisError(UserError, RuntimeError):
 
 @dataclass(frozen=True)
 class SynthResult:
-    """Primitive counts. ``lut`` is logic, ``lutram`` and ``srl`` are LUT sites used as memory."""
+    """Primitive counts. ``lut`` is logic, ``lutram`` and ``srl`` are LUT sites used as memory.
+
+    ``levels``: logic levels of the longest path between registers (netlist.py), ``path`` the cells on it.
+    """
 
     lut: int
     lutram: int
@@ -80,6 +84,8 @@ class SynthResult:
     bram18: int
     uram: int
     cells: dict[str, int] = field(default_factory=dict)
+    levels: int = 0
+    path: tuple[str, ...] = ()
 
     @property
     def lut_sites(self) -> int:
@@ -125,9 +131,7 @@ def synthesize(layer: Layer, constants: Constants | None = None, *, cache: Path,
     if constants is None:
         constants = layer.random_constants(np.random.default_rng(0))
     name = "dut"
-    files = {f.name: f.read_text() for f in dependencies(sources(type(layer))[-1])}
-    files |= {f: "\n".join(x) + "\n" for f, x in memory_files(layer, name, constants).items()}
-    files |= {f"{name}.v": wrapper(layer, name, constants)}
+    files = instance_files(layer, name, constants)
     job = _job(name, files, family)
     key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:20]
     cached = Path(cache) / f"{layer.stem}_{key}.json"
@@ -141,6 +145,20 @@ def synthesize(layer: Layer, constants: Constants | None = None, *, cache: Path,
     return SynthResult(**data)
 
 
+def instance_files(layer: Layer, name: str, constants: Constants) -> dict[str, str]:
+    """Verilog and memory images of one instance by file name; module ``name`` is on top."""
+    files = {f.name: f.read_text() for f in dependencies(sources(type(layer))[-1])}
+    files |= {f: "\n".join(x) + "\n" for f, x in memory_files(layer, name, constants).items()}
+    return {**files, f"{name}.v": wrapper(layer, name, constants)}
+
+
+def netlist(layer: Layer, constants: Constants, *, log: Path, family: str = "xcup", timeout: float = 1800) -> str:
+    """Verilog of the synthesized instance: module ``dut`` of primitives."""
+    job = _job("dut", instance_files(layer, "dut", constants), family)
+    job["run.ys"] += "write_verilog -noattr netlist.v\n"
+    return _run_yosys(job, log, timeout, ["netlist.v"])[0]
+
+
 def count_cells(top: str, files: dict[str, str], log: Path, *, family: str = "xcup",
                 parameters: dict[str, int] | None = None, timeout: float = 1800) -> SynthResult:
     """Synthesize module ``top`` and count its primitives.
@@ -148,7 +166,9 @@ def count_cells(top: str, files: dict[str, str], log: Path, *, family: str = "xc
     Args:
         files: contents by name, Verilog and memory images. log: what Yosys says. parameters: of ``top``.
     """
-    return parse(_run_yosys(_job(top, files, family, parameters), log, timeout))
+    stat, circuit = _run_yosys(_job(top, files, family, parameters), log, timeout, ["stat.json", "netlist.json"])
+    found = longest_path(json.loads(circuit), top)
+    return replace(parse(json.loads(stat)), levels=found.levels, path=found.cells)
 
 
 def _job(top: str, files: dict[str, str], family: str, parameters: dict[str, int] | None = None) -> dict[str, str]:
@@ -159,10 +179,11 @@ def _job(top: str, files: dict[str, str], family: str, parameters: dict[str, int
     define = " -D BV_XC7" if family == "xc7" else ""
     return {**files, "run.ys": f"read_slang --threads 1 -D SYNTHESIS{define}{options} --top {top} {hdl}\n"
                                f"synth_xilinx -family {family} -flatten -noiopad -top {top}\n"
-                               "tee -q -o stat.json stat -json\n"}
+                               "tee -q -o stat.json stat -json\nwrite_json netlist.json\n"}
 
 
-def _run_yosys(files: dict[str, str], log: Path, timeout: float) -> dict:
+def _run_yosys(files: dict[str, str], log: Path, timeout: float, results: list[str]) -> list[str]:
+    """Texts of the files ``results`` that the script run.ys writes."""
     log.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="synth-", dir=log.parent))       # YoWASP does not see the temporary directory
     try:
@@ -172,12 +193,12 @@ def _run_yosys(files: dict[str, str], log: Path, timeout: float) -> dict:
         r = subprocess.run([str(tool.path), "-q", "run.ys"], cwd=work, env=tool.env, capture_output=True, text=True,
                            timeout=timeout)
         log.write_text(r.stdout + r.stderr)
-        if r.returncode or not (work / "stat.json").exists():
+        if r.returncode or not all((work / f).exists() for f in results):
             said = r.stdout + r.stderr
             full = says_full(said)
             raise SynthesisError("The disk is full, or a size limit was reached." if full else
                                  f"Yosys failed (exit code {r.returncode}).", log, said[-2000:].strip(),
                                  "free some space, then run the same command again" if full else None)
-        return json.loads((work / "stat.json").read_text())
+        return [(work / f).read_text() for f in results]
     finally:
         shutil.rmtree(work, ignore_errors=True)
