@@ -21,7 +21,7 @@ MUTATIONS: dict[str, tuple[str, str]] = {
     "threshold": (">= signed_field<T>", "> signed_field<T>"),
     "tile": ("f < In::FOLDS - P::CUT", "f <= In::FOLDS - P::CUT - 2"),
     "width_converter": ("(t * M + k * S) * BITS);", "(t * M + (M / S - 1 - k) * S) * BITS);"),
-    "window_concat": ("row < T::ROWS &&", "row < T::ROWS - 1 &&"),
+    "window_concat": ("int column = 0, inside = P::PADDING;", "int column = 0, inside = 0;"),
     "window_merge": ("int y = P::ROW0;", "int y = (P::ROW0 + 1) % P::HEIGHT;"),
     "wrap_rows": ("int row = 0;  // of the map", "int row = P::HEIGHT - 1;  // of the map"),
 }

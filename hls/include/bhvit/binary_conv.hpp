@@ -72,38 +72,52 @@ void binary_conv(int set, const ap_uint<P::WEIGHT_WIDTH> weight[P::WEIGHT_DEPTH]
   static_assert(P::IN_CHANNELS % P::GROUPS == 0 && P::OUT_CHANNELS % P::GROUPS == 0,
                 "binary_conv: GROUPS must divide the input and the output channels.");
   constexpr int FI = P::In0::FOLDS, FO = P::Out0::FOLDS, STEPS = max_of(T::ROWS_IN, P::HEIGHT + T::LEAD);
+  constexpr int FOLDS = max_of(FI, FO), COLUMNS = P::WIDTH + T::FAR;
   ap_uint<T::CIN> ring[T::RING][P::WIDTH], arriving = 0, window[T::LINES][2 * T::FAR + 1];
 #pragma HLS ARRAY_PARTITION variable=ring complete dim=1
 #pragma HLS ARRAY_PARTITION variable=window complete dim=0
+  // of step s: its place in the ring, and the map row of the centre, which is FAR + 1 rows before the arriving one
+  int newest = 0, y0 = (P::ROW0 + (T::FAR + 1) * (P::HEIGHT - 1)) % P::HEIGHT;
   for (int s = 0; s < STEPS; s++) {
-    const int j = s - T::LEAD, centre = j + P::ROT;  // output row, its extended row
-    bool row_valid[T::D][3];
-    int slots[T::LINES];
+    for (int c = 0; c < COLUMNS; c++) {
+      for (int f = 0; f < FOLDS; f++) {
+#pragma HLS PIPELINE II=1
+        const int j = s - T::LEAD;  // output row
+        bool row_valid[T::D][3];
+        int slots[T::LINES];
 #pragma HLS ARRAY_PARTITION variable=row_valid complete dim=0
 #pragma HLS ARRAY_PARTITION variable=slots complete
-    for (int d = 0; d < T::D; d++) {
-      for (int kh = 0; kh < 3; kh++) {
-        const int dy = (kh - 1) * entry(P::DILATIONS, d), y = (P::ROW0 + centre + P::HEIGHT) % P::HEIGHT + dy;
-        row_valid[d][kh] = j >= 0 && j < P::HEIGHT && y >= 0 && y < P::HEIGHT;
-        slots[T::line(d, kh)] = row_valid[d][kh] ? (centre + dy) % T::RING : 0;
-      }
-    }
-    for (int c = 0; c < P::WIDTH + T::FAR; c++) {
-      for (int f = 0; f < max_of(FI, FO); f++) {
-#pragma HLS PIPELINE II=1
+        for (int d = 0; d < T::D; d++) {
+#pragma HLS UNROLL
+          for (int kh = 0; kh < 3; kh++) {
+#pragma HLS UNROLL
+            const int dy = (kh - 1) * entry(P::DILATIONS, d), y = y0 + dy, back = (T::FAR + 1 - dy) % T::RING;
+            row_valid[d][kh] = j >= 0 && j < P::HEIGHT && y >= 0 && y < P::HEIGHT;
+            slots[T::line(d, kh)] = newest >= back ? newest - back : newest - back + T::RING;
+          }
+        }
         if (f == 0 && j >= 0 && j < P::HEIGHT) {
+          ap_uint<T::CIN> column[T::RING];  // every row of the ring is read once, whichever rows are taps
+#pragma HLS ARRAY_PARTITION variable=column complete
+          for (int i = 0; i < T::RING; i++) {
+#pragma HLS UNROLL
+            column[i] = c < P::WIDTH ? ring[i][c] : ap_uint<T::CIN>(0);
+          }
           for (int l = 0; l < T::LINES; l++) {
 #pragma HLS UNROLL
             for (int i = 2 * T::FAR; i > 0; i--) {
 #pragma HLS UNROLL
               window[l][i] = window[l][i - 1];
             }
-            if (c < P::WIDTH) window[l][0] = ring[slots[l]][c];
+            window[l][0] = column[slots[l]];
           }
         }
         if (f < FI && c < P::WIDTH && s < T::ROWS_IN) {
           arriving.range((f + 1) * P::SIMD - 1, f * P::SIMD) = field<P::SIMD>(in0.read(), 0);
-          if (f == FI - 1) ring[s % T::RING][c] = arriving;
+          for (int i = 0; i < T::RING; i++) {
+#pragma HLS UNROLL
+            if (f == FI - 1 && i == newest) ring[i][c] = arriving;
+          }
         }
         const int x = c - T::FAR;
         if (f < FO && x >= 0 && j >= 0 && j < P::HEIGHT) {
@@ -118,6 +132,10 @@ void binary_conv(int set, const ap_uint<P::WEIGHT_WIDTH> weight[P::WEIGHT_DEPTH]
             }
           }
           out0.write(conv_pixel<P>(weight[set * FO + f], constants[set * FO + f], f, window, row_valid, column_valid));
+        }
+        if (f == FOLDS - 1 && c == COLUMNS - 1) {
+          newest = newest == T::RING - 1 ? 0 : newest + 1;
+          y0 = y0 == P::HEIGHT - 1 ? 0 : y0 + 1;
         }
       }
     }

@@ -2,7 +2,8 @@
 // Windows of a map with merge tokens appended: per window its tokens, then one merge token per pooling cell.
 //   merge = sat((ca[c]*max << KA + cb[c]*sum + o[c]) >> SH)
 // Cell i covers rows WINDOW*i - PADDING to + WINDOW - 1, clipped to the map; likewise columns. The input starts at map
-// row ROW0 and wraps. A frame is loaded, and its cells are summed up, while the one before is put out.
+// row ROW0 and wraps. A frame is loaded, and its cells are summed up, first along the rows and then across them, while
+// the one before is put out.
 #ifndef BHVIT_WINDOW_CONCAT_HPP
 #define BHVIT_WINDOW_CONCAT_HPP
 
@@ -20,6 +21,21 @@ template <typename P> struct WindowConcatTypes {
   typedef typename In::template with<SUM_BITS> Sums;
 };
 
+// Takes values, and parts of sums in the layout PART, into the peaks and sums of SIMD channels.
+template <typename P, typename PART>
+void window_concat_join(bool first, const typename P::In0::beat& value, const typename PART::beat& part,
+                        typename P::In0::beat& peak, typename WindowConcatTypes<P>::Sums::beat& sum) {
+#pragma HLS INLINE
+  typedef typename P::In0 In;
+  typedef typename WindowConcatTypes<P>::Sums Sums;
+  for (int i = 0; i < P::SIMD; i++) {
+#pragma HLS UNROLL
+    const ap_int<P::BITS> v = In::get(value, i);
+    if (first || v > In::get(peak, i)) In::set(peak, i, v);
+    Sums::set(sum, i, PART::get(part, i) + (first ? typename Sums::value(0) : Sums::get(sum, i)));
+  }
+}
+
 template <typename P>
 void window_concat_load(hls::stream<typename P::In0::beat>& in0, typename P::In0::beat frame[P::In0::BEATS],
                         typename P::In0::beat peaks[WindowConcatTypes<P>::WORDS],
@@ -27,40 +43,53 @@ void window_concat_load(hls::stream<typename P::In0::beat>& in0, typename P::In0
   typedef WindowConcatTypes<P> T;
   typedef typename T::In In;
   typedef typename T::Sums Sums;
-  typename In::beat lowest = 0;
-  for (int i = 0; i < P::SIMD; i++) {
-#pragma HLS UNROLL
-    In::set(lowest, i, -(1LL << (P::BITS - 1)));
-  }
-  for (int a = 0; a < T::WORDS; a++) {
-#pragma HLS PIPELINE II=1
-    peaks[a] = lowest;
-    sums[a] = 0;
-  }
-  int y = P::ROW0;
+  // a cell's part of each map row: written once, so no sum is read back while it is still on its way to the memory
+  typename In::beat row_peaks[P::HEIGHT * T::COLUMNS * T::FOLD], run_peak[T::FOLD];
+  typename Sums::beat row_sums[P::HEIGHT * T::COLUMNS * T::FOLD], run_sum[T::FOLD];
+  int at = P::ROW0 * P::WIDTH * T::FOLD, y = P::ROW0;
+  int column = 0, inside = P::PADDING;  // the cell of column x, and the column in it
   for (int k = 0; k < P::HEIGHT; k++) {
     for (int x = 0; x < P::WIDTH; x++) {
       for (int f = 0; f < T::FOLD; f++) {
 #pragma HLS PIPELINE II=1
         const typename In::beat now = in0.read();
-        frame[(y * P::WIDTH + x) * T::FOLD + f] = now;
-        const int row = (y + P::PADDING) / P::WINDOW, column = (x + P::PADDING) / P::WINDOW;
-        if (row < T::ROWS && column < T::COLUMNS) {
-          const int a = (row * T::COLUMNS + column) * T::FOLD + f;
-          typename In::beat peak = peaks[a];
-          typename Sums::beat sum = sums[a];
-          for (int i = 0; i < P::SIMD; i++) {
-#pragma HLS UNROLL
-            const ap_int<P::BITS> value = In::get(now, i);
-            if (value > In::get(peak, i)) In::set(peak, i, value);
-            Sums::set(sum, i, Sums::get(sum, i) + value);
-          }
-          peaks[a] = peak;
-          sums[a] = sum;
+        frame[at] = now;
+        at = at == P::In0::BEATS - 1 ? 0 : at + 1;
+        typename In::beat peak = run_peak[f];
+        typename Sums::beat sum = run_sum[f];
+        window_concat_join<P, In>(x == 0 || inside == 0, now, now, peak, sum);
+        run_peak[f] = peak;
+        run_sum[f] = sum;
+        if (column < T::COLUMNS) {
+          row_peaks[(y * T::COLUMNS + column) * T::FOLD + f] = peak;  // the last one of the run stays
+          row_sums[(y * T::COLUMNS + column) * T::FOLD + f] = sum;
+        }
+        if (f == T::FOLD - 1) {
+          const bool row_ends = x == P::WIDTH - 1, cell_ends = inside == P::WINDOW - 1;
+          column = row_ends ? 0 : cell_ends ? column + 1 : column;
+          inside = row_ends ? int(P::PADDING) : cell_ends ? 0 : inside + 1;
+          if (row_ends) y = y == P::HEIGHT - 1 ? 0 : y + 1;
         }
       }
     }
-    y = y == P::HEIGHT - 1 ? 0 : y + 1;
+  }
+  typename In::beat peak = 0;
+  typename Sums::beat sum = 0;
+  for (int row = 0; row < T::ROWS; row++) {
+    for (int a = 0; a < T::COLUMNS * T::FOLD; a++) {
+      for (int i = 0; i < P::WINDOW; i++) {
+#pragma HLS PIPELINE II=1
+        const int line = row * P::WINDOW - P::PADDING + i;
+        if (line >= 0) {
+          const int part = line * T::COLUMNS * T::FOLD + a;
+          window_concat_join<P, Sums>(i == 0 || line == 0, row_peaks[part], row_sums[part], peak, sum);
+        }
+        if (i == P::WINDOW - 1) {
+          peaks[row * T::COLUMNS * T::FOLD + a] = peak;
+          sums[row * T::COLUMNS * T::FOLD + a] = sum;
+        }
+      }
+    }
   }
 }
 
@@ -74,10 +103,10 @@ void window_concat_emit(int set, const ap_uint<P::BLEND_WIDTH> constants[P::BLEN
   typedef typename T::In In;
   for (int top = 0; top < P::HEIGHT; top += P::WINDOW) {
     for (int left = 0; left < P::WIDTH; left += P::WINDOW) {
-      for (int y = top; y < top + P::WINDOW; y++) {
+      for (int line = 0; line < P::WINDOW; line++) {
         for (int a = 0; a < P::WINDOW * T::FOLD; a++) {
 #pragma HLS PIPELINE II=1
-          out0.write(frame[(y * P::WIDTH + left) * T::FOLD + a]);
+          out0.write(frame[((top + line) * P::WIDTH + left) * T::FOLD + a]);
         }
       }
       for (int cell = 0; cell < T::CELLS; cell++) {

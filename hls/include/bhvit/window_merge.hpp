@@ -26,10 +26,10 @@ void window_merge_load(hls::stream<typename P::In0::beat>& in0, typename P::In0:
   typedef typename T::Sums Sums;
   for (int top = 0; top < P::HEIGHT; top += P::WINDOW) {
     for (int left = 0; left < P::WIDTH; left += P::WINDOW) {
-      for (int y = top; y < top + P::WINDOW; y++) {
+      for (int line = 0; line < P::WINDOW; line++) {
         for (int a = 0; a < P::WINDOW * T::FOLD; a++) {
 #pragma HLS PIPELINE II=1
-          frame[(y * P::WIDTH + left) * T::FOLD + a] = in0.read();
+          frame[((top + line) * P::WIDTH + left) * T::FOLD + a] = in0.read();
         }
       }
       for (int a = 0; a < T::WORDS; a++) {
