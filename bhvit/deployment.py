@@ -200,10 +200,11 @@ def _frame(target: Path, values: dict[str, Any], name: str, images: int, bit: Pa
                         "no board performance." if bit is None else "With a bitfile for the board.",
             "bitfile_text": "absent: the build was not synthesized" if bit is None
                             else "bitfile and hwh for the board (same stem)",
-            "simulation_text": f"On Linux ({platform.machine()}) with Python 3.10 or 3.11: `pip install pynq==4.0.0 "
-                               "\"numpy<2\" Pillow`, then the same commands. Where pynq finds no board, the simulated "
-                               "device takes its place and says so: pynq's own code runs, and behind the registers "
-                               "the RTL of DMA, control block and accelerator, simulated by Verilator."}
+            "simulation_text": f"On Linux ({platform.machine()}), in a virtual environment of Python 3.10 or 3.11: "
+                               "`pip install ./driver .` (it brings pynq), then the same commands. Where pynq finds no "
+                               "board, the simulated device takes its place and says so: pynq's own code runs, and "
+                               "behind the registers the RTL of DMA, control block and accelerator, simulated by "
+                               "Verilator."}
     (target / "README.md").write_text(Template((source / "README.md.in").read_text()).substitute(text))
 
 

@@ -65,7 +65,7 @@ def installed(package, host_python, tmp_path_factory) -> Path:
     shutil.copytree(package, folder / "source")
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     subprocess.run([str(host_python), "-m", "pip", "--python", str(python), "install", "-q", "--no-index",
-                    "--no-deps", "--disable-pip-version-check", "./driver", "."], cwd=folder / "source", check=True, env=env)
+                    "--disable-pip-version-check", "./driver", "."], cwd=folder / "source", check=True, env=env)
     shutil.rmtree(folder / "source")
     return python
 
