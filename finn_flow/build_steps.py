@@ -112,7 +112,12 @@ def step_specialize(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
 
 
 def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
+    from .passes.share import share
+
     assert model is not None
+    for stage, groups in ctx.config.share.items():
+        share(model, stage, groups)
+        ctx.say(f"  stage {stage}: blocks {' + '.join(map(str, groups))} share an engine each")
     if ctx.config.folding_file is not None:
         found = folding.read(ctx.config.folding_file, model)
     else:
@@ -191,8 +196,8 @@ STEPS = (
     Step("step_bhvit_export", step_export, ("model", "weights"), ("model",), code="model", checked=False),
     Step("step_bhvit_lower", step_lower, ("rows", "output")),
     Step("step_specialize_layers", step_specialize, ("board", "part", "implementation")),
-    Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "implementation"),
-         ("report/auto_folding_config.json",)),
+    Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "share",
+                                        "implementation"), ("report/auto_folding_config.json",)),
     Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend"),
          ("report/fifo_sizing.json", "report/implementation.json")),
     Step("step_bhvit_plan_memory", step_plan_memory, ("memory", "board", "part"), ("report/memory.json",),

@@ -55,6 +55,8 @@ class BuildConfig(BaseModel):
     target_cycles: int | None = Field(None, gt=0, description="interval in clock cycles per frame")
     folding_file: Path | None = Field(None, description="FINN folding JSON")
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
+    share: dict[int, list[int]] = Field({}, description="blocks that share engines, by stage: {3: [4, 2]} lets the "
+                                        "first four blocks of stage 3 share one and the other two another")
     backend: Literal["open", "vivado"] = "open"
     memory: MemoryConfig = Field(MemoryConfig(), description="plan of the memories: auto, block (no UltraRAM), tool "
                                  "(left to it), or a section: {plan: auto, share: 0.85, styles: {node.MEMORY: block}}")

@@ -195,8 +195,14 @@ def qd_levels(model: ModelWrapper, images: np.ndarray) -> list[int] | None:
     count = np.zeros(4, np.int64)
     for n, (q, k) in zip(nodes, inputs):
         layer, constants = ops.layer_of(n, model)
-        levels = layer.levels(np.asarray(values[q]).astype(np.int64), np.asarray(values[k]).astype(np.int64), constants)
-        count += np.bincount(levels.ravel(), minlength=4)
+        pair = [np.asarray(values[t]).astype(np.int64) for t in (q, k)]
+        if layer.passes > 1:  # inside an engine: (F, rounds, tokens, channels)
+            each = [(layer.of_set(r), {c: v[r:r + 1] for c, v in constants.items()}, [p[:, r] for p in pair])
+                    for r in range(layer.passes)]
+        else:
+            each = [(layer, constants, pair)]
+        for one, c, x in each:
+            count += np.bincount(one.levels(*x, c).ravel(), minlength=4)
     return count.tolist()
 
 
@@ -242,11 +248,15 @@ def find_difference(design: Design, work: Path, images: np.ndarray, want: np.nda
         values = ops.execute(model, {model.graph.input[0].name: x}, keep="*")
         traces = sim.trace(x, streams)
         producer = {t: n for n in model.graph.node for t in n.output}
+        gates, order = graph.gates(model), {}
         for n in graph.fifos(model):
             tensor, st = n.input[0], streams[n.name]
-            golden = np.asarray(values[tensor]).astype(np.int64).reshape(-1, *st.dims)
-            expected = st.to_elements(golden)
+            golden = np.asarray(values[tensor]).astype(np.int64)
             got = traces[n.name]
+            if n.name in gates:  # the engine's first FIFO shows in which order frames and rounds went through it
+                slots = order.setdefault(gates[n.name], _slots(st, golden, got))
+                golden = golden.reshape(-1, *st.dims)[slots]
+            expected = st.to_elements(golden.reshape(-1, *st.dims))
             m = min(len(got), len(expected))
             bad = np.argwhere(got[:m] != expected[:m])
             if not len(bad) and len(got) >= len(expected):
@@ -268,6 +278,24 @@ def find_difference(design: Design, work: Path, images: np.ndarray, want: np.nda
                     "frame": frame, "token": 0, "channel": bad, "expected": int(want[frame][bad]), "got": int(y[bad])}
     return {"kind": "not reproduced", "layer": "", "stem": "", "tensor": "", "frame": frame,
             "replayed_frames": frame + 1 - replays[-1]}
+
+
+def _slots(st: Any, golden: np.ndarray, got: np.ndarray) -> list[int]:
+    """Order in which an engine took frames and rounds, as indices frame * rounds + round.
+
+    golden: (F, rounds, *dims) in front of the engine; got: the beats that went in. Every frame takes its rounds in
+    order; of the frames that may come next, the one that fits best came.
+    """
+    frames, rounds = golden.shape[:2]
+    expected = st.to_elements(golden.reshape(-1, *st.dims)).reshape(frames, rounds, st.beats, -1)
+    place, slots = [0] * frames, []
+    while len(slots) < frames * rounds:
+        beats = got[len(slots) * st.beats:][: st.beats]
+        open_ = [f for f in range(frames) if place[f] < rounds]
+        f = min(open_, key=lambda f: int((expected[f, place[f]][: len(beats)] != beats).sum()))
+        slots.append(f * rounds + place[f])
+        place[f] += 1
+    return slots
 
 
 def _position(st: Any, beat: int, element: int) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ RESOURCES = ("BRAM_18K", "LUT", "URAM", "DSP")
 
 def layer_cycles(model: ModelWrapper) -> dict[str, int]:
     """Expected cycles per frame by node name."""
-    return {n.name: int(ops.layer_from_node(n).cycles()) for n in model.graph.node}
+    return {n.name: int(ops.layer_from_node(n).frame_cycles) for n in model.graph.node}
 
 
 def layer_resources(model: ModelWrapper, part: str) -> dict[str, dict[str, float]]:

@@ -75,7 +75,7 @@ def _candidates(key: tuple[type[Layer], str]) -> tuple[tuple[int, float, Layer],
             c = ops.make_layer(cls, **{**base, **dict(zip(options, values))})
         except (FoldingError, ValueError):  # pydantic wraps other complaints of a declaration in a ValueError
             continue
-        found.append((c.cycles(), cost(c), c))
+        found.append((c.frame_cycles, cost(c), c))
     return tuple(sorted(found, key=lambda f: (f[1], f[2].outputs()[0].width)))
 
 
@@ -86,20 +86,21 @@ def candidates(layer: Layer) -> tuple[tuple[int, float, Layer], ...]:
 
 
 @lru_cache(maxsize=_CACHE)
-def _converter(dims: tuple[int, ...], dtype: str, a: tuple[int, int], b: tuple[int, int]) -> tuple[int, float]:
+def _converter(dims: tuple[int, ...], dtype: str, a: tuple[int, int], b: tuple[int, int],
+               passes: int) -> tuple[int, float]:
     """(cycles, cost) of the width converter from (SIMD, TP) a to b; nothing when they agree."""
     if a == b:
         return 0, 0.0
     try:
         c = ops.make_layer(layers()["width_converter"], dims=list(dims), dtype=dtype, SIMD_IN=a[0], TP_IN=a[1],
-                           SIMD_OUT=b[0], TP_OUT=b[1])
+                           SIMD_OUT=b[0], TP_OUT=b[1], passes=passes)
     except (FoldingError, ValueError):
         return 1 << 60, math.inf
-    return c.cycles(), cost(c)
+    return c.frame_cycles, cost(c)
 
 
-def _join(src: Stream, dst: Stream) -> tuple[int, float]:
-    return _converter(dst.dims, dst.dtype.name, (src.SIMD, src.TP), (dst.SIMD, dst.TP))
+def _join(src: Stream, dst: Stream, passes: int) -> tuple[int, float]:
+    return _converter(dst.dims, dst.dtype.name, (src.SIMD, src.TP), (dst.SIMD, dst.TP), passes)
 
 
 def choose(model: ModelWrapper, target: int) -> dict[str, dict[str, int]]:
@@ -122,11 +123,11 @@ def choose(model: ModelWrapper, target: int) -> dict[str, dict[str, int]]:
 
     def converters(node: Any, layer: Layer) -> float:
         """Cost of the converters between ``layer`` and its neighbours, as far as they are chosen."""
-        edges = [(found[made[t][0]].outputs()[made[t][1]], st) for t, st in zip(ops.stream_inputs(node), layer.inputs())
-                 if t in made and made[t][0] in found]
-        edges += [(st, found[user].inputs()[i]) for t, st in zip(node.output, layer.outputs())
+        edges = [(found[made[t][0]].outputs()[made[t][1]], st, layer.passes)
+                 for t, st in zip(ops.stream_inputs(node), layer.inputs()) if t in made and made[t][0] in found]
+        edges += [(st, found[user].inputs()[i], found[user].passes) for t, st in zip(node.output, layer.outputs())
                   for user, i in used.get(t, []) if user in found]
-        joins = [_join(src, dst) for src, dst in edges]
+        joins = [_join(*edge) for edge in edges]
         return sum(math.inf if slow > target else extra for slow, extra in joins)
 
     def best(node: Any) -> Layer | None:

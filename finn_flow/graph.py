@@ -92,8 +92,18 @@ def sink_stream(model: ModelWrapper, e: Edge) -> Stream | None:
     return None if e.sink is None else ops.layer_from_node(model.graph.node[e.sink]).inputs()[e.sink_port]
 
 
+def edge_passes(model: ModelWrapper, e: Edge) -> int:
+    """Frames that an edge carries for one frame of the network: more than one inside an engine that blocks share."""
+    layer = ops.layer_from_node(model.graph.node[e.source]) if e.source is not None else None
+    if layer is None:
+        return 1
+    if layer.stem == "loop":
+        return layer.rounds if e.source_port == 0 else 1
+    return layer.passes
+
+
 def sort(model: ModelWrapper) -> ModelWrapper:
-    """Topological order, stable."""
+    """Topological order, stable. What returns to the gate of an engine (layer ``loop``) comes behind it."""
     nodes = list(model.graph.node)
     producer = {t: i for i, n in enumerate(nodes) for t in n.output}
     order: list[int] = []
@@ -104,7 +114,8 @@ def sort(model: ModelWrapper) -> ModelWrapper:
             i = stack[-1]
             if state[i] == 0:
                 state[i] = 1
-                before = [producer[t] for t in nodes[i].input if t in producer]
+                behind = [ops.stream_inputs(nodes[i])[1]] if is_loop(nodes[i]) else []
+                before = [producer[t] for t in nodes[i].input if t in producer and t not in behind]
                 if any(state[j] == 1 for j in before):
                     raise GraphError(f"{nodes[i].name}: the graph has a cycle")
                 stack += [j for j in reversed(before) if state[j] == 0]
@@ -176,7 +187,8 @@ def insert_duplicates(model: ModelWrapper) -> ModelWrapper:
         name = f"{source}{first.source_port}_fork"
         outs = [f"{t}_copy{i}" for i in range(len(es))]
         _fix_output(es, outs)
-        layer = layers()["duplicate"](dims=list(st.dims), dtype=st.dtype.name, copies=len(es), SIMD=st.SIMD, TP=st.TP)
+        layer = layers()["duplicate"](dims=list(st.dims), dtype=st.dtype.name, copies=len(es), SIMD=st.SIMD, TP=st.TP,
+                                      passes=edge_passes(model, first))
         added.append(ops.make_node(layer, [t], outs, {}, model, name, rtl=rtl))
         for e, o in zip(es, outs):
             if e.sink is not None:
@@ -249,7 +261,7 @@ def insert_width_converters(model: ModelWrapper) -> ModelWrapper:
             raise GraphError(f"{where}: beats differ and there is no width_converter layer")
         try:
             layer = ops.make_layer(layers()["width_converter"], dims=list(a.dims), dtype=a.dtype.name, SIMD_IN=a.SIMD,
-                                   SIMD_OUT=b.SIMD, TP_IN=a.TP, TP_OUT=b.TP)
+                                   SIMD_OUT=b.SIMD, TP_IN=a.TP, TP_OUT=b.TP, passes=edge_passes(model, e))
         except FoldingError as err:
             raise GraphError(f"{where}: {err.what}") from None
         return ops.make_node(layer, [t_in], [t_out], {}, model, name + f"_dwc{e.sink_port}", rtl=True)
@@ -263,7 +275,8 @@ def insert_fifos(model: ModelWrapper, depth: int = 2) -> ModelWrapper:
     def make(e: Edge, name: str, t_in: str, t_out: str) -> NodeProto | None:
         st = source_stream(model, e) or sink_stream(model, e)
         assert st is not None
-        layer = layers()["fifo"](dims=list(st.dims), dtype=st.dtype.name, SIMD=st.SIMD, TP=st.TP, depth=depth)
+        layer = layers()["fifo"](dims=list(st.dims), dtype=st.dtype.name, SIMD=st.SIMD, TP=st.TP, depth=depth,
+                                 passes=edge_passes(model, e))
         return ops.make_node(layer, [t_in], [t_out], {}, model, name + "_fifo", rtl=True)
 
     _insert(model, make)
@@ -273,7 +286,28 @@ def insert_fifos(model: ModelWrapper, depth: int = 2) -> ModelWrapper:
     return model
 
 
+def gates(model: ModelWrapper) -> dict[str, str]:
+    """Name of the gate (layer ``loop``) by name of every node in the engine behind it. The graph is sorted."""
+    found: dict[str, str] = {}
+    inside: dict[str, str] = {}
+    for n in model.graph.node:
+        if is_loop(n):
+            inside[n.output[0]] = n.name
+            continue
+        gate = next((inside[t] for t in n.input if t in inside), None)
+        if gate is not None:
+            found[n.name] = gate
+            inside.update(dict.fromkeys(n.output, gate))
+    return found
+
+
+def is_loop(node: NodeProto) -> bool:
+    """Whether the node is the gate of an engine that blocks share."""
+    return ops.is_layer(node) and stem(node) == "loop"
+
+
 def stem(node: NodeProto) -> str:
+    """Stem of the node's layer."""
     return ops.layer_class(node).stem
 
 

@@ -29,7 +29,7 @@ from bhvit.errors import UserError
 from . import graph, implementation, ops
 from .hls.vitis.rtl import HlsRtl, check_names, modules
 from .streams import DType, Stream
-from .wrapper import memory_files, sources, wrapper
+from .wrapper import follows_schedule, memory_files, sources, wrapper
 
 TOP = "finn_design_wrapper"
 
@@ -140,6 +140,7 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
                              f"{model.graph.node[e.source].name} is not used")
     for e in outputs:
         net[e.tensor] = f"out{e.sink_port}_V"
+    gates = graph.gates(model)
     for n in model.graph.node:
         layer, constants = ops.layer_of(n, model)
         if n.name in hls:
@@ -156,9 +157,14 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
         for kind, tensors in (("in", ops.stream_inputs(n)), ("out", n.output)):
             ports += [f".{kind}{p}_V_{s}({net[t]}_{s})" for p, t in enumerate(tensors)
                       for s in ("TDATA", "TVALID", "TREADY")]
+        if layer.stem == "loop":
+            wires.append(f"  wire [63:0] {n.name}_schedule;")
+            ports.append(f".schedule({n.name}_schedule)")
+        elif follows_schedule(layer):
+            ports.append(f".schedule({gates[n.name]}_schedule)")
         module = hls[n.name].module if n.name in hls else n.name
         instances.append(f"  {module} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")
-        nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.cycles()),
+        nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.frame_cycles),
                          **({"implementation": "Vitis HLS"} if n.name in hls else {})}
     ports = ["input wire ap_clk", "input wire ap_rst_n"]
     for e in inputs:

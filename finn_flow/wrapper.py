@@ -20,6 +20,11 @@ def sources(layer: type[Layer]) -> list[Path]:
     return [next((d / f for d in (beside, RTL) if (d / f).exists()), RTL / f) for f in files]
 
 
+def follows_schedule(layer: Layer) -> bool:
+    """Whether the layer takes the numbers of its constant sets from the gate of an engine."""
+    return layer.repeat == 0 and bool(layer.constants())
+
+
 def memory_files(layer: Layer, name: str, constants: Constants) -> dict[str, list[str]]:
     """File name -> lines of every memory image of instance ``name``."""
     return {f"{name}_{k.lower()}.mem": m.hex_lines() for k, m in layer.memories(constants).items()}
@@ -40,6 +45,12 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
     params += [f'.{k}_STYLE("{style}")' for k, style in layer.style_map().items()]
     conns = [".clk(ap_clk)", ".rst(!ap_rst_n)"]
     body = []
+    if layer.stem == "loop":
+        ports.append("output wire [63:0] schedule")
+        conns.append(".schedule(schedule)")
+    elif follows_schedule(layer):
+        ports.append("input wire [63:0] schedule")
+        conns.append(".schedule(schedule)")
     for i, st in enumerate(ins):
         conns += [f".in{i}_data(in{i}_V_TDATA[{st.width - 1}:0])", f".in{i}_valid(in{i}_V_TVALID)",
                   f".in{i}_ready(in{i}_V_TREADY)"]

@@ -82,8 +82,9 @@ class Layer(BaseModel):
     Attributes are pydantic fields of type int, str or list[int]; they become FINN node attributes under the same name
     and RTL parameters under the upper-case name. ``PE``, ``SIMD`` and ``TP`` are foldings.
 
-    Constants carry a leading axis of length ``sets``: an engine shared by identical blocks holds one set per block and
-    frame ``f`` uses set ``(f // repeat) % sets``.
+    Constants carry a leading axis of length ``sets``: an engine shared by identical blocks holds one set per block.
+    Frame ``f`` uses set ``(f // repeat) % sets``; with ``repeat = 0`` the set that the engine's gate (layer ``loop``)
+    says. ``passes``: how many frames the layer handles for one of the network; more than one inside such an engine.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -97,6 +98,7 @@ class Layer(BaseModel):
 
     sets: int = 1
     repeat: int = 1
+    passes: int = 1
     #: memory styles that are not "auto", e.g. "FRAME=ultra WEIGHT=block"; see :mod:`.storage`
     styles: str = ""
 
@@ -139,7 +141,7 @@ class Layer(BaseModel):
 
     def rtl_parameters(self) -> dict[str, int]:
         """Parameters of ``bv_<stem>``; by default every int field in upper case."""
-        return {k.upper(): v for k, v in self if isinstance(v, int)}
+        return {k.upper(): v for k, v in self if isinstance(v, int) and k != "passes"}
 
     @classmethod
     @abstractmethod
@@ -197,8 +199,17 @@ class Layer(BaseModel):
         return [st.dtype.random(rng, (frames, *st.dims)) for st in self.inputs()]
 
     def set_of_frame(self, frames: int) -> np.ndarray:
-        """Index of the constant set of each frame."""
-        return (np.arange(frames) // self.repeat) % self.sets
+        """Index of the constant set of each frame (``repeat = 0``: as if every frame came alone)."""
+        return (np.arange(frames) // max(1, self.repeat)) % self.sets
+
+    def of_set(self, index: int) -> Layer:
+        """The layer with one set only, that of ``index``: what an engine's layer does in one round."""
+        return self.model_copy(update={"sets": 1, "repeat": 1, "passes": 1})
+
+    @property
+    def frame_cycles(self) -> int:
+        """Cycles for one frame of the network."""
+        return self.cycles() * self.passes
 
 
 def check_divides(where: str, axis: str, value: int, extent_name: str, extent: int) -> None:

@@ -61,10 +61,15 @@ class LayerNorm(Layer):
             raise ValueError(f"{self.stem}: eps_int={self.eps_int}; at least 1, since v must be positive.")
         if self.eps_sets and (len(self.eps_sets) != self.sets or self.eps_int != max(self.eps_sets)
                               or min(self.eps_sets) < 1):
-            raise ValueError(f"{self.stem}: eps_sets={self.eps_sets} needs one positive value a set, the largest as eps_int.")
+            raise ValueError(f"{self.stem}: eps_sets={self.eps_sets} needs one positive value a set, the largest as "
+                             "eps_int.")
         if not 1 <= self.k <= 28 or self.v_bits > 56 or self.product_bits > 62:
             raise ValueError(f"{self.stem}: k={self.k} (1 to 28), variance of {self.v_bits} bits (at most 56), product "
                              f"of {self.product_bits} bits (at most 62): use a smaller k or fewer input bits.")
+
+    def of_set(self, index: int) -> Layer:
+        eps = self.eps_sets[index] if self.eps_sets else self.eps_int
+        return super().of_set(index).model_copy(update={"eps_int": eps, "eps_sets": []})
 
     @property
     def tokens(self) -> int:
@@ -130,7 +135,8 @@ class LayerNorm(Layer):
 
     def rtl_parameters(self) -> dict[str, int]:
         eps = sum(v << (32 * i) for i, v in enumerate(self.eps_sets))
-        return {**super().rtl_parameters(), "EPS_SETS": eps, "TOKENS": self.tokens, "V_BITS": self.v_bits, "R_BITS": self.r_bits}
+        return {**super().rtl_parameters(), "EPS_SETS": eps, "TOKENS": self.tokens, "V_BITS": self.v_bits,
+                "R_BITS": self.r_bits}
 
     def random_constants(self, rng: np.random.Generator) -> Constants:
         shape = (self.sets, self.channels)

@@ -15,20 +15,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..streams import BIPOLAR, Stream, s, u
-from .base import Const, Constants, FoldingError, Layer, Memory, Resources
+from .base import Const, Constants, Layer, Memory, Resources
 from .storage import Store
 
 
 class QdAttention(Layer):
     """in0 q, in1 k, in2 v: (windows*tokens, heads*head_dim) BIPOLAR; out0 G: the same shape, s<g_bits>.
 
-    Foldings: SIMD channels per input beat, PE per output beat (both divide head_dim), LP keys per cycle (any number
-    up to ``tokens``).
+    Foldings: SIMD channels per input beat, PE per output beat (both divide head_dim), LP keys per cycle (the fewest for
+    a number of cycles).
     """
 
     stem: ClassVar[str] = "qd_attention"
     sources: ClassVar[tuple[str, ...]] = ("bv_popcount", "bv_window_buffer", "bv_qd_util", "bv_qd_thresholds")
-    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "head_dim", "PE": "head_dim"}
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "head_dim", "PE": "head_dim", "LP": "key_rates"}
 
     windows: int
     tokens: int
@@ -43,11 +43,13 @@ class QdAttention(Layer):
 
     def check(self) -> None:
         super().check()
-        if not 1 <= self.LP <= self.tokens:
-            raise FoldingError(f"LP={self.LP} keys per cycle are not possible.", where=f"layer {self.stem}",
-                               do=f"choose 1 to tokens={self.tokens}")
         if self.tokens < 2:
             raise ValueError(f"{self.stem}: tokens={self.tokens}; a window has at least 2 tokens.")
+
+    @property
+    def key_rates(self) -> tuple[int, ...]:
+        """Keys per cycle: the fewest for each number of cycles a row."""
+        return tuple(sorted({-(-self.tokens // g) for g in range(1, self.tokens + 1)}))
 
     @property
     def dims(self) -> tuple[int, int]:

@@ -81,20 +81,60 @@ def execute(model: ModelWrapper, inputs: dict[str, np.ndarray], *, keep: Iterabl
 
     Args:
         inputs: (F, *dims) by graph input name. keep: tensors to return besides the graph outputs; "*" in it: all.
+        Tensors inside an engine that blocks share come as (F, rounds, *dims).
     Raises:
         NotInteger: a tensor does not hold what the consumer declares.
     """
     wanted = set(keep or ()) | {o.name for o in model.graph.output}
     everything = "*" in wanted
-    last = {t: i for i, n in enumerate(model.graph.node) for t in n.input}
+    nodes = list(model.graph.node)
+    last = {t: i for i, n in enumerate(nodes) for t in n.input}
+    done: set[int] = set()
     ctx = dict(inputs)
-    for i, node in enumerate(model.graph.node):
+    for i, node in enumerate(nodes):
+        if i in done:
+            continue
         layer, constants = layer_of(node, model)
-        e_in, e_out = getCustomOp(node).exponents()
-        outs = run_golden(node, layer, constants, [ctx[t] for t in stream_inputs(node)], e_in, e_out)
-        ctx.update(zip(node.output, outs))
+        if layer.stem == "loop" and layer.rounds > 1:
+            body = _engine(nodes, i)
+            done.update(body)
+            ctx.update(_run_engine(model, node, layer.rounds, [nodes[j] for j in body], ctx, wanted, everything))
+        else:
+            e_in, e_out = getCustomOp(node).exponents()
+            outs = run_golden(node, layer, constants, [ctx[t] for t in stream_inputs(node)], e_in, e_out)
+            ctx.update(zip(node.output, outs))
         if not everything:
             for t in {*node.input, *node.output}:
                 if last.get(t, i) <= i and t not in wanted:
                     ctx.pop(t, None)
     return ctx if everything else {t: ctx[t] for t in wanted if t in ctx}
+
+
+def _engine(nodes: list[NodeProto], gate: int) -> list[int]:
+    """Indices of the nodes between the gate of an engine and its return, in stream order."""
+    inside, found = {nodes[gate].output[0]}, []
+    for j in range(gate + 1, len(nodes)):
+        if inside & set(nodes[j].input):
+            found.append(j)
+            inside.update(nodes[j].output)
+    return found
+
+
+def _run_engine(model: ModelWrapper, gate: NodeProto, rounds: int, body: list[NodeProto], ctx: dict[str, np.ndarray],
+                wanted: set[str], everything: bool) -> dict[str, np.ndarray]:
+    """What an engine puts out: its result, and of its inside what is wanted, (F, rounds, *dims)."""
+    new, back = stream_inputs(gate)
+    x, kept = ctx[new], {}
+    for r in range(rounds):
+        local = {gate.output[0]: x}
+        for node in body:
+            layer, constants = layer_of(node, model)
+            constants = {k: v[r:r + 1] for k, v in constants.items()}
+            e_in, e_out = getCustomOp(node).exponents()
+            outs = run_golden(node, layer.of_set(r), constants, [local[t] for t in stream_inputs(node)], e_in, e_out)
+            local.update(zip(node.output, outs))
+        for t, v in local.items():
+            if everything or t in wanted:
+                kept.setdefault(t, []).append(v)
+        x = local[back]
+    return {gate.output[1]: x, **{t: np.stack(v, axis=1) for t, v in kept.items()}}

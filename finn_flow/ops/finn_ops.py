@@ -103,7 +103,7 @@ class BvOp(HWCustomOp):
 
     # ---- estimates
     def get_exp_cycles(self) -> int:
-        return int(self.layer().cycles())
+        return int(self.layer().frame_cycles)
 
     def lut_estimation(self, fpgapart: str) -> int:
         return round(self.layer().resources().lut)

@@ -155,8 +155,8 @@ class RowPlanner:
         self._set(node, None)
 
     def _window_merge(self, node: NodeProto, layer: Layer) -> None:
-        # the residual waits here for a whole frame anyway: turned back by what the shift behind turns forward, every block
-        # starts in the same order, and identical blocks can share one engine
+        # the residual waits here for a whole frame anyway: turned back by what the shift behind turns forward, every
+        # block starts in the same order, and identical blocks can share one engine
         row0 = self._partner(node.output[0])
         if self.rows == "rotate":
             row0 = (row0 - 2) % layer.height
