@@ -36,6 +36,7 @@ module bhvit_axi_read #(
     output logic                      m_axi_rready
 );
   localparam int B = DW / 8;
+  localparam int BW = $clog2(B + 1);
   localparam int DEPTH = BURST * OUTSTANDING;
   localparam int RW = $clog2(DEPTH + 1);
   localparam int OW = $clog2(OUTSTANDING + 2);
@@ -60,7 +61,7 @@ module bhvit_axi_read #(
       && int'(open) < OUTSTANDING;
   assign quiet = open == '0;
   assign pop = out_valid && out_ready;
-  assign out_bytes = out_last ? ($clog2(B+1))'(left) : ($clog2(B+1))'(B);
+  assign out_bytes = out_last ? BW'(left) : BW'(B);
   assign done = pop && out_last;
 
   bhvit_bursts #(.BYTES(B), .BURST(BURST), .LB(LB)) u_bursts (

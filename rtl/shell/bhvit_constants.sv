@@ -31,7 +31,7 @@ module bhvit_constants #(
     input  logic            m_axi_rlast, m_axi_rvalid,
     output logic            m_axi_rready
 );
-  localparam int BW = $clog2(DW / 8 + 1);
+  localparam int BW = $clog2(DW / 8 + 1), OW = $clog2(OB + 1);
   logic begun, busy, done, last, valid, ready, unused;
   logic [DW-1:0] data;
   logic [BW-1:0] bytes;
@@ -44,5 +44,5 @@ module bhvit_constants #(
       .m_axi_rdata, .m_axi_rresp, .m_axi_rlast, .m_axi_rvalid, .m_axi_rready);
   bhvit_bytes #(.IB(DW / 8), .OB(OB)) u_bytes (
       .clk, .rst, .in_data(data), .in_bytes(bytes), .in_valid(valid), .in_ready(ready), .out_data(out0_data),
-      .out_bytes(($clog2(OB+1))'(OB)), .out_valid(out0_valid), .out_ready(out0_ready));
+      .out_bytes(OW'(OB)), .out_valid(out0_valid), .out_ready(out0_ready));
 endmodule

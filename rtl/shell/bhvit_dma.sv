@@ -79,7 +79,7 @@ module bhvit_dma
     output logic                   mm2s_introut, s2mm_introut
 );
   localparam int B = AXI_BITS / 8;
-  localparam int BW = $clog2(B + 1);
+  localparam int BW = $clog2(B + 1), IW = $clog2(IN_BYTES + 1), OW = $clog2(OUT_BYTES + 1);
   logic clk, rst, wr, rd, out_last, unused;
   logic [11:0] wr_addr, rd_addr;
   logic [31:0] wr_data, rd_data, rd_mm2s, rd_s2mm;
@@ -136,10 +136,10 @@ module bhvit_dma
       .m_axi_rlast(m_axi_mm2s_rlast), .m_axi_rvalid(m_axi_mm2s_rvalid), .m_axi_rready(m_axi_mm2s_rready));
   bhvit_bytes #(.IB(B), .OB(IN_BYTES)) u_in (
       .clk, .rst, .in_data(word_in), .in_bytes(bytes_in), .in_valid(word_in_valid), .in_ready(word_in_ready),
-      .out_data(m_axis_tdata), .out_bytes(($clog2(IN_BYTES+1))'(IN_BYTES)), .out_valid(m_axis_tvalid),
+      .out_data(m_axis_tdata), .out_bytes(IW'(IN_BYTES)), .out_valid(m_axis_tvalid),
       .out_ready(m_axis_tready));
   bhvit_bytes #(.IB(OUT_BYTES), .OB(B)) u_out (
-      .clk, .rst, .in_data(s_axis_tdata), .in_bytes(($clog2(OUT_BYTES+1))'(OUT_BYTES)), .in_valid(s_axis_tvalid),
+      .clk, .rst, .in_data(s_axis_tdata), .in_bytes(OW'(OUT_BYTES)), .in_valid(s_axis_tvalid),
       .in_ready(s_axis_tready), .out_data(word_out), .out_bytes(want), .out_valid(word_out_valid),
       .out_ready(word_out_ready));
   bhvit_axi_write #(.DW(AXI_BITS), .BURST(BURST), .OUTSTANDING(OUTSTANDING), .LB(LENGTH_BITS)) u_write (

@@ -63,7 +63,9 @@ module bhvit_loader #(
     end else begin
       case (state)
         IDLE: if (start) begin
-          {state, head, go} <= {RECORD, 2'b11};
+          state <= RECORD;
+          head <= 1'b1;
+          go <= 1'b1;
           addr <= table_addr;
           at <= table_addr + 64'd32;
           length <= 32'd32;
@@ -91,7 +93,8 @@ module bhvit_loader #(
           end
         end
         HEAD: if (load_ready) begin
-          {state, go} <= {CONTENTS, 1'b1};
+          state <= CONTENTS;
+          go <= 1'b1;
           addr <= record[0];
           length <= record[1][31:0];
         end
