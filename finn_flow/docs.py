@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from .formula import formula
+from .hls.generate import kernel
 from .layers.base import Layer
 from .layers.registry import layers
 from .streams import Stream
@@ -52,8 +53,7 @@ def _ports(prefix: str, streams: list[Stream]) -> str:
 
 def implementations(layer: type[Layer]) -> list[Path]:
     """Files that implement the layer: its kernel and, where it exists, its HLS form."""
-    candidates = [sources(layer)[-1], ROOT / "hls" / "include" / "bhvit" / f"{layer.stem}.hpp"]
-    return [p for p in candidates if p.exists()]
+    return [p for p in (sources(layer)[-1], kernel(layer)) if p.exists()]
 
 
 def _files(layer: type[Layer]) -> str:

@@ -123,7 +123,8 @@ def preamble(stems: list[str], width: int = 0) -> str:
     lines = ["// Generated."]
     if width > AP_INT_MAX_W:
         lines.append(f"#ifndef AP_INT_MAX_W\n#define AP_INT_MAX_W {-(-width // 1024) * 1024}\n#endif")
-    return "\n".join([*lines, *(f'#include "bhvit/{s}.hpp"' for s in stems)]) + "\n\n"
+    inside = {f.stem for f in (INCLUDE / "bhvit").glob("*.hpp")}
+    return "\n".join([*lines, *(f'#include "{"bhvit/" * (s in inside)}{s}.hpp"' for s in stems)]) + "\n\n"
 
 
 def source(layer: Layer, name: str, constants: Constants) -> str:

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "adding_a_layer.md").read_text()
 FILES = dict(re.findall(r"^`([\w/]+\.\w+)`:\n\n```\w+\n(.*?)^```", PAGE, re.M | re.S))
+CSIM, COMPARED = re.search(r"^ +\.venv/bin/bhvit (hls csim .*?) +# (.*)$", PAGE, re.M).groups()
 SNIPPET = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)[-1]
 COMMAND, PASSED = re.search(r"^ +\.venv/bin/python -m (pytest .*?) +# (\d+ passed)$", PAGE, re.M).groups()
 
@@ -24,8 +25,9 @@ def run(folder: Path, *args: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The two files of the page in a folder of their own."""
-    assert sorted(FILES) == ["finn_flow/layers/clipped_relu.py", "rtl/bv_clipped_relu.sv"]
+    """The files of the page in a folder of their own."""
+    assert sorted(FILES) == ["finn_flow/layers/clipped_relu.py", "hls/include/bhvit/clipped_relu.hpp",
+                             "rtl/bv_clipped_relu.sv"]
     for name, text in FILES.items():
         assert not (ROOT / name).exists(), "the example is to be a layer that the registry lacks"
         (tmp_path / Path(name).name).write_text(text)
@@ -35,6 +37,21 @@ def folder(tmp_path: Path) -> Path:
 def test_layer_passes_every_test_of_a_layer(folder):
     r = run(folder, "-m", *COMMAND.split(), "-p", "no:cacheprovider")
     assert r.returncode == 0 and PASSED in r.stdout, r.stdout + r.stderr
+
+
+def test_hls_kernel_equals_the_golden_model(folder):
+    r = run(folder, "-m", "bhvit.cli.main", *CSIM.split(), "-o", str(folder / "csim"))
+    assert r.returncode == 0 and r.stdout.strip() == COMPARED, r.stdout + r.stderr
+
+
+@pytest.mark.parametrize("right, wrong", [("v < 0 ?", "v <= 1 ?"), ("word, i % P::SIMD", "word, 0"),
+                                          ("hi[set * In::FOLDS + f]", "hi[f]")])
+def test_wrong_hls_kernels_are_caught(folder, right, wrong):
+    kernel = folder / "clipped_relu.hpp"
+    assert kernel.read_text().count(right) == 1
+    kernel.write_text(kernel.read_text().replace(right, wrong))
+    r = run(folder, "-m", "bhvit.cli.main", *CSIM.split(), "-o", str(folder / "csim"))
+    assert r.returncode == 1 and "does not equal its golden model" in r.stderr, r.stdout + r.stderr
 
 
 def test_finn_op_gives_the_printed_output(folder):

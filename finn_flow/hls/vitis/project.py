@@ -101,7 +101,8 @@ class Project:
                  f"{self.name}_tb.cpp": self.testbench(), "testbench.hpp": (SIM / "testbench.hpp").read_text(),
                  "run.tcl": TCL.read_text(), "settings.tcl": self.settings(), "hls.cfg": self.config()}
         found |= {f"include/bhvit/{f.name}": f.read_text() for f in sorted((INCLUDE / "bhvit").glob("*.hpp"))}
-        found[f"include/bhvit/{layer.stem}.hpp"] = kernel(type(layer)).read_text()
+        if (own := kernel(type(layer))).parent != INCLUDE / "bhvit":  # a layer outside this tree
+            found[own.name] = own.read_text()
         found |= {f"{self.name}_{p}.hex": hex_beats(s, x) for p, (s, x) in self.case.vectors().items()}
         for script, tool in (("vitis_hls.sh", CLASSIC), ("unified.sh", UNIFIED)):
             lines = [shlex.join(c) for _, c in tool.commands(self.target.steps)]
