@@ -51,7 +51,8 @@ class Affine(EpilogueLayer):
         return (self.epilogue_store(self.SIMD, self.sets * self.channels // self.SIMD),)
 
     def resources(self) -> Resources:
-        return self.total(*self.epilogue_logic(self.SIMD * self.TP))
+        lut, dsp = self.epilogue_logic(self.SIMD * self.TP)
+        return self.total(lut + 20, dsp)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         return {"EPILOGUE": self.epilogue_memory(constants, self.SIMD)}

@@ -96,10 +96,13 @@ class EpilogueLayer(Layer):
         return Store("EPILOGUE", branches * width, words, const=True)
 
     def epilogue_logic(self, lanes: int) -> tuple[float, int]:
-        """Estimated LUTs and DSPs of ``lanes`` requantizers."""
-        lut = lanes * ((75 if self.act else 25) + 12 * (self.res1 + self.res2))
+        """Estimated LUTs and DSPs of ``lanes`` requantizers: clipping and the residuals' additions beside the DSPs."""
+        lut = self.out_bits // 2 + (self.z_bits // 2 if self.act else 0)
+        for present, bits, most in ((self.res1, self.res1_bits, self.rs_max), (self.res2, self.res2_bits, self.ks_max)):
+            shifter = (most.bit_length() + 1) // 2                       # levels of four-to-one multiplexers
+            lut += (bits + most) * (1 + shifter) if present else 0
         multipliers = 1 + self.act + (self.res1 and self.rm.bit_count() > 1)
-        return lut, lanes * multipliers
+        return 10 + lanes * lut, lanes * multipliers
 
     def random_epilogue(self, rng: np.random.Generator, channels: int, acc_std: float) -> Constants:
         """Random constants for accumulators of standard deviation ``acc_std``: diverse outputs that clip at times."""

@@ -86,7 +86,10 @@ class LinearLayer(EpilogueLayer):
 
     def stores(self) -> tuple[Store, ...]:
         x = self.inputs()[0]
-        return (Store("BUFFER", x.width, 2 * (self.in_channels // self.SIMD), fixed=True),
+        folds, out_folds = self.in_channels // self.SIMD, self.out_channels // self.PE
+        # one beat per token group waits in a register
+        buffer = () if folds == 1 and out_folds > 2 else (Store("BUFFER", x.width, 2 * folds, fixed=True),)
+        return (*buffer,
                 Store("WEIGHT", self.PE * self.SIMD * self.weight_type().bits, self.weight_words, const=True),
                 self.epilogue_store(self.PE, self.sets * self.out_channels // self.PE))
 
@@ -97,5 +100,7 @@ class LinearLayer(EpilogueLayer):
         lut, dsp = self.epilogue_logic(lanes)
         x = self.inputs()[0]
         product = 0 if x.dtype.bipolar else x.dtype.bits + self.weight_type().bits
-        acc = lanes * (self.in_channels.bit_length() + 1 + product)
-        return self.total(lut + macs * mac_lut + acc + 150, dsp + macs * mac_dsp)
+        acc = lanes * (self.in_channels.bit_length() + product)
+        if x.dtype.bipolar and self.in_channels == self.SIMD:            # the count is the sum
+            acc = 0
+        return self.total(lut + macs * mac_lut + acc + 50, dsp + macs * mac_dsp)

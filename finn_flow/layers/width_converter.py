@@ -71,10 +71,14 @@ class WidthConverter(Layer):
         return split + join
 
     def resources(self) -> Resources:
-        simd = self.middle()
-        word = simd * self.inputs()[0].dtype.bits
-        lut = 10.0 + (self.TP_OUT * word if simd != self.SIMD_OUT else 0)
-        return self.total(lut + sum(tp * word * (simd == self.channels) + 30 for tp in self._tokens()))
+        def select(choices: int) -> float:  # LUTs a bit
+            return 0 if choices == 1 else max(1.0, choices / 3.5)
+
+        bits, simd = self.inputs()[0].dtype.bits, self.middle()
+        lut = 10 + self.TP_OUT * self.SIMD_OUT * bits * select(simd // self.SIMD_OUT)
+        if self.TP_IN != self.TP_OUT:
+            lut += simd * bits * select(self.TP_IN) + 30 * len(self._tokens())
+        return self.total(lut)
 
     def rtl_parameters(self) -> dict[str, int]:
         names = ("SIMD_IN", "SIMD_OUT", "TP_IN", "TP_OUT")
