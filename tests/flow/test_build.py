@@ -77,8 +77,8 @@ def test_build_resume_and_cosim(build_file, tmp_path, monkeypatch):
     assert log.startswith("Backend: open") and f"Running step: step_bhvit_export [1/{n}]" in log
     assert perf["max_cycles"] <= 100 and perf["source"] == "estimate"
     for f in ("report/estimate_layer_cycles.json", "report/fifo_sizing.json", "report/time_per_step.json",
-              "report/auto_folding_config.json", "stitched_ip/finn_design_wrapper.v", "build_dataflow.log", "report/memory.json",
-              "intermediate_models/step_bhvit_fold.onnx", "build_config.json", "report/provenance.json"):
+              "report/auto_folding_config.json", "report/memory.json", "build_dataflow.log",
+              "stitched_ip/finn_design_wrapper.v", "intermediate_models/step_bhvit_fold.onnx", "build_config.json", "report/provenance.json"):
         assert (out / f).is_file(), f
     assert set(json.loads((out / "report/time_per_step.json").read_text())) == {s.name for s in STEPS} | {
         "total_build_time"}
@@ -111,8 +111,6 @@ def test_build_resume_and_cosim(build_file, tmp_path, monkeypatch):
         m["bits"] for m in memory["memories"])
     text = page.read_text()
     assert "Every memory" in text and all(m["node"] in text and m["memory"] in text for m in memory["memories"])
-    assert any(m["planned"] for m in memory["memories"]) and "_STYLE(" in "".join(
-        f.read_text() for f in (out / "stitched_ip/ip").glob("*.v"))
 
 
 def test_interrupted_step_starts_clean(build_file, tmp_path):

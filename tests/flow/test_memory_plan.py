@@ -14,6 +14,7 @@ from bhvit.finn_flow.devices import device_of
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.layers.storage import BLOCK, DISTRIBUTED, ULTRA, Store
 from bhvit.finn_flow.streams import DType
+from bhvit.finn_flow.wrapper import wrapper
 
 ZCU104, ZCU102, Z2 = "xczu7ev-ffvc1156-2-e", "xczu9eg-ffvb1156-2-e", "xc7z020clg400-1"
 
@@ -85,6 +86,7 @@ def test_fifos_take_what_their_memory_has():
     assert styles(model) == ["RAM=ultra", "RAM=distributed"]
     assert [ops.layer_from_node(n).depth for n in model.graph.node] == [65536, 128]
     assert [graph.stem(n) for n in model.graph.node] == ["fifo", "fifo"]
+    assert '.RAM_STYLE("ultra")' in wrapper(ops.layer_from_node(model.graph.node[0]), "f0", {})
 
 
 @pytest.mark.parametrize("key, style, message", [("f0.ROM", BLOCK, "RAM"), ("other.RAM", BLOCK, "memory.json")])

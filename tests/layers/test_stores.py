@@ -89,7 +89,7 @@ def test_styles_arrive_in_the_kernel(cls, attrs, tmp_path):
         assert elaborated(styled, tmp_path / str(i)) == declared(styled)
 
 
-@pytest.mark.parametrize("styles, message", [("NOTHING=block", "its memories: RAM"), ("RAM=flash", "distributed, block"),
+@pytest.mark.parametrize("styles, message", [("NOTHING=block", "its memories: RAM"), ("RAM=flash", "block, ultra"),
                                              ("RAM", "distributed, block, ultra")])
 def test_impossible_styles_are_refused(styles, message):
     with pytest.raises(FoldingError) as e:
