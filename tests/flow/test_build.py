@@ -78,7 +78,8 @@ def test_build_resume_and_cosim(build_file, tmp_path, monkeypatch):
     assert perf["max_cycles"] <= 100 and perf["source"] == "estimate"
     for f in ("report/estimate_layer_cycles.json", "report/fifo_sizing.json", "report/time_per_step.json",
               "report/auto_folding_config.json", "report/memory.json", "build_dataflow.log",
-              "stitched_ip/finn_design_wrapper.v", "intermediate_models/step_bhvit_fold.onnx", "build_config.json", "report/provenance.json"):
+              "stitched_ip/finn_design_wrapper.v", "intermediate_models/step_bhvit_fold.onnx", "build_config.json",
+              "report/provenance.json"):
         assert (out / f).is_file(), f
     assert set(json.loads((out / "report/time_per_step.json").read_text())) == {s.name for s in STEPS} | {
         "total_build_time"}
