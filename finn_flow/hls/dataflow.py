@@ -81,7 +81,8 @@ class HlsDataflow:
         streams = self.streams()
         body = [f'    hls::stream<{beat(s)}> {k}("{k}");' for k, s in streams.items()]
         body += [f"    {k}.set_depth({self.depths[k]});" for k in streams if k in self.depths]
-        body += [f'    {k}.set_reader("{n.name}");' for n in self.nodes for k in n.inputs]
+        reader = {k: n.name for n in self.nodes for k in n.inputs}
+        body += [f'    {k}.set_ends("{n.name}", "{reader[k]}");' for n in self.nodes for k in n.outputs if k in reader]
         body += [f'    t.feed({k}, "{k}");' for k in self.inputs]
         body.append("    hls::sim::Processes all;")
         for n in self.nodes:

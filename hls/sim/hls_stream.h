@@ -31,7 +31,7 @@ struct Deadlock : std::runtime_error {
 // One waiting process. The process that ends the wait takes it off the list, so the list is exact at any moment.
 struct Waiter {
   std::string process, text;
-  std::string stream, reader;  // what it waits for; the process that reads there, where it is known
+  std::string stream, peer;  // where it waits; the process at the other end, where that is known
   bool writes, woken;
   std::condition_variable condition;
 };
@@ -48,16 +48,38 @@ struct World {
     static World world;
     return world;
   }
+  // Every waiting process waits for the one at the other end of its stream. Where this closes a circle, the full
+  // streams in it are too short: each reader waits for what its own stream holds back.
+  std::string too_short() const {
+    for (Waiter* start : waiting) {
+      std::vector<Waiter*> path(1, start);
+      while (path.size() <= waiting.size()) {
+        Waiter* next = nullptr;
+        for (Waiter* w : waiting)
+          if (!path.back()->peer.empty() && w->process == path.back()->peer) next = w;
+        if (!next || next == start) {
+          if (!next) path.clear();
+          break;
+        }
+        path.push_back(next);
+      }
+      if (path.empty() || path.size() > waiting.size()) continue;
+      std::string text;
+      for (std::size_t i = 0; i < path.size(); i++) {
+        const Waiter *w = path[i], *r = path[(i + 1) % path.size()];
+        if (w->writes && !r->writes)
+          text += "stream '" + w->stream + "' is too short: it is full while its reader '" + r->process +
+                  "' waits for stream '" + r->stream + "'; ";
+      }
+      return text;
+    }
+    return "";
+  }
   // Called with the lock held: if no process can move any more, all of them are woken to end.
   void check() {
     if (live == 0 || int(waiting.size()) < live || !deadlock.empty()) return;
-    std::string full, empty, guilty;
-    // a stream is too short when it is full and its reader waits for something else: more would have to fit in
-    for (Waiter* w : waiting)
-      for (Waiter* r : waiting)
-        if (w->writes && !r->writes && !w->reader.empty() && r->process == w->reader)
-          guilty += "stream '" + w->stream + "' is too short: it is full while its reader '" + r->process +
-                    "' waits for stream '" + r->stream + "'; ";
+    std::string full, empty;
+    const std::string guilty = too_short();
     for (Waiter* w : waiting) {
       std::string& list = w->writes ? full : empty;
       list += (list.empty() ? "" : "; ") + ("process '" + w->process + "' waits to " + w->text);
@@ -66,12 +88,12 @@ struct World {
     for (Waiter* w : waiting) w->condition.notify_one();
   }
   void wait(std::unique_lock<std::mutex>& lock, Waiter*& place, const std::string& process, const std::string& text,
-            bool writes, const std::string& stream, const std::string& reader) {
+            bool writes, const std::string& stream, const std::string& peer) {
     Waiter me;
     me.process = process;
     me.text = text;
     me.stream = stream;
-    me.reader = reader;
+    me.peer = peer;
     me.writes = writes;
     me.woken = false;
     place = &me;
@@ -147,7 +169,7 @@ class Processes {
 template <typename T, int DEPTH = 0> class stream;
 
 template <typename T> class stream<T, 0> {
-  std::string name_, reader_name_;
+  std::string name_, reader_name_, writer_name_;
   std::deque<T> queue_;
   std::size_t depth_ = 0, peak_ = 0;  // depth 0: unbounded
   sim::Waiter *reader_ = nullptr, *writer_ = nullptr;
@@ -184,8 +206,11 @@ template <typename T> class stream<T, 0> {
 
   void set_name(const char* name) { name_ = name; }
   void set_depth(std::size_t depth) { depth_ = depth; }
-  // Lets a deadlock say which stream is too short.
-  void set_reader(const char* process) { reader_name_ = process; }
+  // Between which processes it lies: lets a deadlock say which stream is too short.
+  void set_ends(const char* writer, const char* reader) {
+    writer_name_ = writer;
+    reader_name_ = reader;
+  }
   const std::string& name() const { return name_; }
   std::size_t size() const { return queue_.size(); }
   // Most beats that were ever in it.
@@ -201,7 +226,7 @@ template <typename T> class stream<T, 0> {
     sim::World& world = sim::World::get();
     std::unique_lock<std::mutex> lock(world.mutex);
     while (queue_.empty())
-      world.wait(lock, reader_, process, "read from empty stream '" + name_ + "'", false, name_, reader_name_);
+      world.wait(lock, reader_, process, "read from empty stream '" + name_ + "'", false, name_, writer_name_);
     T x = take();
     world.wake(writer_);
     return x;

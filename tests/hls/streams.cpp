@@ -10,7 +10,8 @@ static void reconvergence(int depth, bool told = false) {
   S first("first"), second("second"), result("result");
   first.set_depth(std::size_t(depth));
   second.set_depth(2);
-  if (told) first.set_reader("join");
+  if (told) first.set_ends("fork", "join");
+  if (told) second.set_ends("fork", "join");
   hls::sim::Processes all;
   all.add("fork", [&] {
     for (int f = 0; f < 3; f++) {
