@@ -41,13 +41,14 @@ def host_import() -> None:
 
 
 def deploy(build: Path, out: Path, *, data: str | None = None, images: int = IMAGES, bitfile: Path | None = None,
-           archive: bool = False, optimize: str = "-O1") -> dict[str, Any]:
+           board: str | None = None, archive: bool = False, optimize: str = "-O1") -> dict[str, Any]:
     """Write the package of a finished build below `out`.
 
     Args:
         data: SPEC of the test images, whose logits PyTorch computes now; without, images that the build has logits of.
-        images: at most so many. bitfile: .bit with the .hwh beside it (default: BUILD/bitfile/finn-accel.bit, if there
-            is one). archive: also write NAME.zip. optimize: g++ level of the simulator.
+        images: at most so many. bitfile: .bit with the .hwh beside it (default: that of `bhvit bitstream`, if there is
+            one). board: of which board, where there are several. archive: also write NAME.zip. optimize: g++ level of
+            the simulator.
     Returns:
         {"package", "zip", "images", "bitfile", "build_hash"}.
     Raises:
@@ -59,7 +60,8 @@ def deploy(build: Path, out: Path, *, data: str | None = None, images: int = IMA
 
     folder, config = load_build(build)
     design = Design.load(folder / "stitched_ip")
-    bit = _bitfile(folder, bitfile)
+    bit, by_board = _bitfile(folder, bitfile, board)
+    config = {**config, **by_board}
     reference = _reference(folder, data, images)
     names = reference.pop("class_names", None)
     stem = Path(config["model"]).stem
@@ -97,16 +99,44 @@ def deploy(build: Path, out: Path, *, data: str | None = None, images: int = IMA
             "build_hash": values["build_hash"]}
 
 
-def _bitfile(folder: Path, given: Path | None) -> Path | None:
-    bit = given or folder / "bitfile" / "finn-accel.bit"
-    if not bit.is_file():
-        if given:
-            raise UserError("The bitfile does not exist.", given, do="give a .bit file, or leave the option away")
-        return None
-    if not bit.with_suffix(".hwh").is_file():
-        raise UserError("The hwh file is missing.", bit.with_suffix(".hwh"), "pynq needs it beside the bitfile",
+def _bitfile(folder: Path, given: Path | None, board: str | None) -> tuple[Path | None, dict[str, Any]]:
+    """The bitfile, and what the settings must say because of it: board, part and clock of `bhvit bitstream`."""
+    made = {}
+    for f in sorted((folder / "report").glob("bitstream_*.json")):
+        r = json.loads(f.read_text())
+        if (folder / r["bitfile"]).with_suffix(".hwh").is_file():  # boards with a processor
+            made[r["board"]] = r
+    if given is None and (board or made):
+        if board is None and len(made) > 1:
+            raise UserError("The build has bitfiles for several boards.", folder, ", ".join(made),
+                            "choose one: --board NAME")
+        found = made.get(board or next(iter(made)))
+        if found is None:
+            raise UserError(f"The build has no bitfile for the board `{board}`.", folder,
+                            f"there are: {', '.join(made) or 'none'}",
+                            f"run `bhvit bitstream {folder} --board {board}`")
+        if found["build_hash"] != build_hash_of(folder):
+            raise UserError("The bitfile is that of an earlier design.", found["bitfile"],
+                            "the build was changed after it",
+                            f"run `bhvit bitstream {folder} --board {found['board']}`")
+        return folder / found["bitfile"], {"board": found["board"], "device": found["part"],
+                                           "clock_mhz": found["clock_mhz"]}
+    if given is None:
+        return None, {}
+    if not given.is_file():
+        raise UserError("The bitfile does not exist.", given, do="give a .bit file, or leave the option away")
+    if not given.with_suffix(".hwh").is_file():
+        raise UserError("The hwh file is missing.", given.with_suffix(".hwh"), "pynq needs it beside the bitfile",
                         "copy it there: same folder, same name")
-    return bit
+    return given, {}
+
+
+def build_hash_of(folder: Path) -> str:
+    """Build hash of a build's design."""
+    from bhvit.finn_flow.shell.design import build_hash
+    from bhvit.finn_flow.stitch import Design
+
+    return build_hash(Design.load(folder / "stitched_ip"))
 
 
 def _reference(folder: Path, data: str | None, images: int) -> dict[str, Any]:

@@ -21,14 +21,16 @@ ENOUGH = 20
 @click.option("--data", help="SPEC of the test images; PyTorch computes their logits. Default: those of the build.")
 @click.option("-n", "images", type=click.IntRange(min=1), default=IMAGES, show_default=True, help="Test images.")
 @click.option("--bitfile", type=click.Path(path_type=Path, dir_okay=False),
-              help=".bit with the .hwh beside it (default BUILD_DIR/bitfile/finn-accel.bit, where there is one).")
+              help=".bit with the .hwh beside it (default: that of `bhvit bitstream`, where there is one).")
+@click.option("--board", help="Of which board, when there are bitfiles for several.")
 @click.option("--zip", "archive", is_flag=True, help="Also write a zip file.")
 @json_option
-def deploy(build_dir: Path, out: Path | None, data: str | None, images: int, bitfile: Path | None, archive: bool,
-           as_json: bool) -> None:
+def deploy(build_dir: Path, out: Path | None, data: str | None, images: int, bitfile: Path | None,
+           board: str | None, archive: bool, as_json: bool) -> None:
     """Folder (and zip) for a PYNQ board: bitfile, driver, test images, notebook, self-test, simulated device."""
     try:
-        result = run(build_dir, out or build_dir / "deploy", data=data, images=images, bitfile=bitfile, archive=archive)
+        result = run(build_dir, out or build_dir / "deploy", data=data, images=images, bitfile=bitfile, board=board,
+                     archive=archive)
     except OSError as e:
         raise file_trouble(e, str(out or build_dir)) from e
     lines = [f"package         {result['package']}", f"test images     {result['images']} ({result['source']})"]

@@ -12,9 +12,9 @@ from ..stitch import Design, stream_dict
 from ..streams import Stream
 
 FORMAT = 1
-#: prefix of the part -> platform, and where its shell's slaves are mapped (a real hwh says where they really are)
+#: prefix of the part -> platform, and where its shell's slaves are mapped (block_design.tcl; a hwh has the last word)
 PLATFORMS = {"xc7z": "zynq-7000", "xczu": "zynq-ultrascale", "xck": "zynq-ultrascale"}
-BASES = {"zynq-7000": {"dma": 0x40400000, "control": 0x43C00000},
+BASES = {"zynq-7000": {"dma": 0x40000000, "control": 0x40010000},
          "zynq-ultrascale": {"dma": 0xA0000000, "control": 0xA0010000}}
 INSTANCES = {"dma": "dma_0", "control": "control_0"}
 #: bits of a word on the memory side of the DMA

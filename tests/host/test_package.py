@@ -165,6 +165,26 @@ def test_with_a_bitfile(of_toy, built, tmp_path):
     assert (folder / "overlay/bitfile/top.bit").read_bytes() == b"bits"
     assert json.loads((folder / "overlay/settings.json").read_text())["bitfile"] == "bitfile/top.bit"
     assert "No bitfile" not in (folder / "README.md").read_text()
+    result = {"board": "kv260", "part": "xck26-sfvc784-2lv-c", "clock_mhz": 187.5,
+              "bitfile": "bitstream/kv260/bhvit.bit", "build_hash": "0" * 32}
+    report = built / "report" / "bitstream_kv260.json"
+    report.write_text(json.dumps(result))
+    target = built / "bitstream" / "kv260"
+    target.mkdir(parents=True)
+    (target / "bhvit.bit").write_bytes(b"bits of bhvit bitstream")
+    (target / "bhvit.hwh").write_text("hwh")
+    with pytest.raises(UserError, match="earlier design"):
+        deploy(built, tmp_path / "d")
+    with pytest.raises(UserError, match="no bitfile for the board `zcu102`"):
+        deploy(built, tmp_path / "d", board="zcu102")
+    report.write_text(json.dumps({**result, "build_hash": made["build_hash"]}))
+    (built / "report" / "bitstream_x.json").write_text(json.dumps({**result, "board": "x"}))
+    with pytest.raises(UserError, match="several boards"):
+        deploy(built, tmp_path / "d")
+    found = Path(deploy(built, tmp_path / "d", board="kv260", optimize="-O0")["package"])
+    s = json.loads((found / "overlay/settings.json").read_text())
+    assert found.name == "pico_kv260" and (s["clock_mhz"], s["part"]) == (187.5, "xck26-sfvc784-2lv-c")
+    assert (found / "overlay" / s["bitfile"]).read_bytes() == b"bits of bhvit bitstream"
     (folder / "overlay" / "settings.json").unlink()
     with pytest.raises(UserError, match="holds something else"):
         deploy(built, tmp_path / "d", bitfile=bit, optimize="-O0")
