@@ -21,7 +21,7 @@ from qonnx.custom_op.registry import getCustomOp
 from bhvit.errors import UserError
 
 from . import graph, ops
-from .hls.generate import source
+from .hls.generate import has_kernel, source
 from .hls.vitis.rtl import HlsRtlError, digest
 from .layers.registry import layers
 
@@ -33,7 +33,7 @@ LATER = ("width_converter",)
 
 def kinds() -> list[str]:
     """Layers for which there is a choice."""
-    return [s for s in layers() if s not in RTL_ONLY]
+    return [s for s, cls in layers().items() if s not in RTL_ONLY and has_kernel(cls)]
 
 
 def prefer(model: ModelWrapper, wanted: Mapping[str, str]) -> ModelWrapper:
@@ -49,6 +49,9 @@ def prefer(model: ModelWrapper, wanted: Mapping[str, str]) -> ModelWrapper:
         if key in RTL_ONLY:
             raise UserError(f"`implementation` cannot choose for `{key}`.", f"implementation.{key}",
                             "its depths come from the simulation of its RTL, so it is always RTL", "remove this entry")
+        if key in layers() and key not in kinds():
+            raise UserError(f"`implementation` cannot choose for `{key}`.", f"implementation.{key}",
+                            "this layer has no HLS kernel", "remove this entry")
         if key not in kinds() and key not in names:
             near = difflib.get_close_matches(key, [*kinds(), *names], n=2)
             raise UserError(f"`implementation` names `{key}`, which is neither a layer nor a node of this network.",
@@ -56,6 +59,9 @@ def prefer(model: ModelWrapper, wanted: Mapping[str, str]) -> ModelWrapper:
                             + f"Layers: {', '.join(kinds())}; nodes: see report/implementation.json of a build")
     for n in model.graph.node:
         style = wanted.get(n.name) or wanted.get(graph.stem(n))
+        if style == "hls" and graph.stem(n) not in kinds():
+            raise UserError(f"`implementation` cannot choose for `{n.name}`.", f"implementation.{n.name}",
+                            f"the layer {graph.stem(n)} has no HLS kernel", "remove this entry")
         if style:
             getCustomOp(n).set_nodeattr("preferred_impl_style", style)
     return model

@@ -20,6 +20,7 @@ from bhvit.errors import UserError
 
 from .. import graph, ops
 from .dataflow import HlsDataflow, HlsNode
+from .generate import has_kernel
 
 #: layers that only move data; those in front of a block carry its residual and belong to it
 MOVERS = (*graph.PLUMBING, "wrap_rows")
@@ -75,8 +76,12 @@ def dataflow(model: ModelWrapper, names: Collection[str], images: np.ndarray,
         model: streaming graph with sized FIFOs. images: (F, *dims) of the graph's input.
         depths: by FIFO name, where they shall differ from the graph's.
     Raises:
-        UserError: an entry of ``depths`` names no FIFO of this part.
+        UserError: an entry of ``depths`` names no FIFO of this part, or a layer does not exist in HLS.
     """
+    for n in model.graph.node:
+        if n.name in names and not has_kernel(ops.layer_class(n)):
+            raise UserError(f"The layer `{graph.stem(n)}` has no HLS kernel.", n.name,
+                            "the simulation is made of kernels", "choose a block without it")
     values = ops.execute(model, {model.graph.input[0].name: images}, keep="*")
     chosen = [n for n in model.graph.node if n.name in set(names)]
     fifos = [n for n in chosen if graph.stem(n) == "fifo"]

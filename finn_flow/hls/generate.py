@@ -26,6 +26,11 @@ def kernel(layer: type[Layer]) -> Path:
     return beside if beside.exists() else INCLUDE / "bhvit" / f"{layer.stem}.hpp"
 
 
+def has_kernel(layer: type[Layer]) -> bool:
+    """Whether the layer exists in HLS."""
+    return kernel(layer).exists()
+
+
 def ports(layer: Layer) -> list[tuple[str, Stream]]:
     """Stream ports in the order of the top function: outputs, then inputs."""
     return [*((f"out{i}", s) for i, s in enumerate(layer.outputs())),

@@ -21,8 +21,9 @@ from qonnx.custom_op.registry import getCustomOp
 
 from bhvit.errors import CheckFailed, UserError
 
-from .. import finn_env, ops
+from .. import finn_env, graph, ops
 from .cppsim import Instance, compile_nodes
+from .generate import has_kernel
 
 #: nodes in a program. More save the second that every compiler run costs, fewer keep all processors busy to the end and
 #: let a changed node cause less work.
@@ -34,7 +35,7 @@ GRAPHS = ("intermediate_models/step_bhvit_size_fifos.onnx", "stitched_ip/graph.o
 
 @dataclass
 class Programs:
-    """What was compiled: nodes, different ones among them, programs, and how long it took."""
+    """What was compiled: HLS nodes, different ones among them, programs, and how long it took."""
 
     nodes: int
     distinct: int
@@ -78,10 +79,10 @@ def images_of(build: Path, count: int) -> np.ndarray:
 
 
 def as_hls(model: ModelWrapper) -> ModelWrapper:
-    """A copy with the ``_hls`` form of every node."""
+    """A copy with the ``_hls`` form of every node whose layer has one; the others run as their golden models."""
     model = copy.deepcopy(model)
     for n in model.graph.node:
-        ops.implement(n, "hls")
+        ops.implement(n, "hls" if has_kernel(ops.layer_class(n)) else "rtl")
     return model
 
 
@@ -107,7 +108,8 @@ def prepare(model: ModelWrapper, folder: Path, *, jobs: int = 2, sanitize: bool 
     begun = time.monotonic()
     code: dict[str, Instance] = {}
     shared: dict[str, str] = {}  # node -> the node whose code it uses
-    for n in model.graph.node:
+    hls = [n for n in model.graph.node if ops.implementation(n) == "hls"]
+    for n in hls:
         node = _instance(n, model)
         shared[n.name] = code.setdefault(node.content(), node).name
     # nodes of a layer stand together: they share the headers
@@ -128,12 +130,12 @@ def prepare(model: ModelWrapper, folder: Path, *, jobs: int = 2, sanitize: bool 
     with ThreadPoolExecutor(jobs) as pool:
         for found in pool.map(one, range(len(groups)), groups):
             where.update(found)
-    for n in model.graph.node:
+    for n in hls:
         op = getCustomOp(n)
         op.set_nodeattr("executable_path", str(where[shared[n.name]]))
         op.set_nodeattr("cppsim_node", shared[n.name])
         op.set_nodeattr("exec_mode", "cppsim")
-    return Programs(len(model.graph.node), len(nodes), len(groups), compiled, time.monotonic() - begun)
+    return Programs(len(hls), len(nodes), len(groups), compiled, time.monotonic() - begun)
 
 
 def with_batch(model: ModelWrapper, frames: int) -> ModelWrapper:
@@ -152,7 +154,14 @@ def compare(model: ModelWrapper, images: np.ndarray) -> Comparison:
 
     Args:
         model: prepared graph (see :func:`prepare`); its batch becomes the number of images. images: (F, *dims).
+    Raises:
+        UserError: blocks share an engine, so that the graph has circles.
     """
+    gates = [n.name for n in model.graph.node if graph.stem(n) == "loop"]
+    if gates:
+        raise UserError("FINN cannot execute this graph node by node.", ", ".join(gates),
+                        "blocks share an engine, through which frames go in circles",
+                        "take a build without `share`: its layers compute the same")
     finn_env.setup()
     from finn.core.onnx_exec import execute_onnx
 

@@ -20,6 +20,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
 
+from ..hls.generate import has_kernel
 from ..layers.base import Layer
 from ..layers.registry import layers
 from ..streams import Stream
@@ -190,6 +191,8 @@ def _register(declaration: type[Layer]) -> None:
     base = type(name, (BvOp,), {"declaration": declaration, "__doc__": doc, "__module__": __name__})
     globals()[name] = hw_domain.register_custom_op(base)
     for style, half, domain in (("rtl", BvRtl, rtl_domain), ("hls", BvHls, hls_domain)):
+        if style == "hls" and not has_kernel(declaration):
+            continue  # FINN then takes the RTL
         variant = type(f"{name}_{style}", (half, base), {
             "__doc__": f"{doc} {style.upper()} variant.", "__module__": __name__, "execute_node": BvOp.execute_node})
         globals()[variant.__name__] = domain.register_custom_op(variant)

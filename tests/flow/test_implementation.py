@@ -85,6 +85,7 @@ def test_choice_by_kind_and_by_node(run, tmp_path):
     ("{threshhold: hls}", ["`threshhold`, which is neither a layer nor a node", "did you mean threshold", "affine"]),
     ("{sgin: hls}", ["did you mean sign"]),
     ("{fifo: hls}", ["cannot choose for `fifo`", "always RTL"]),
+    ("{loop: hls}", ["cannot choose for `loop`", "has no HLS kernel"]),
 ])
 def test_names_that_do_not_exist(run, choice, words):
     log = run(choice)

@@ -13,6 +13,7 @@ from bhvit.finn_flow import build as flow
 from bhvit.finn_flow import ops
 from bhvit.finn_flow.config import load_config
 from bhvit.finn_flow.hls.network import as_hls, check, compare, graph_of, images_of, prepare
+from bhvit.finn_flow.layers.loop import Loop
 from tests.flow import chain, networks
 from tests.flow.test_stitch import FOLDINGS, streaming
 
@@ -42,6 +43,17 @@ def test_toy_network(tmp_path):
         check(result, tmp_path)
     assert e.value.why == result.failures[0]
     assert prepare(model, tmp_path, jobs=1).compiled == 1 and compare(model, x).failures == []
+
+
+def test_shared_engines_are_refused():
+    dims = [1, 3, 4]
+    model = ops.new_model([("x", dims, None), ("back", dims, None)], ["y", "engine"])
+    gate = ops.make_node(Loop(dims=[3, 4], rounds=2), ["x", "back"], ["engine", "y"], {}, model, "gate")
+    model.graph.node.append(gate)
+    model = as_hls(model)
+    assert model.graph.node[0].op_type == "BvLoop_rtl", "no HLS kernel: golden model"
+    with pytest.raises(UserError, match="cannot execute this graph node by node"):
+        compare(model, np.zeros(dims, int))
 
 
 def test_folder_without_a_graph(tmp_path):
