@@ -33,8 +33,7 @@ class Accelerator(Measurements):
         folder: the deployment package (default: see :func:`package.find`). bitfile: instead of the package's.
         batch_size: images in a DMA transfer. device: "auto", "board", "sim", or a pynq device. model: behind the
             simulated device, "rtl" or "golden". clock_mhz: instead of the clock that the design was built for.
-        timeout: seconds without an end after which a transfer counts as stuck. download: False takes the overlay as it
-            is on the device.
+        timeout: seconds without an end after which a transfer counts as stuck.
     Raises:
         HostError: with what, where, why and what to do.
     """
@@ -47,24 +46,31 @@ class Accelerator(Measurements):
         #: evidence of what is measured: "board", or what the simulated device says
         self.simulated: str | None = getattr(self.device, "simulated", None)
         self.evidence = self.simulated or "board"
-        self.bitfile = Path(bitfile) if bitfile else self._own_bitfile()
         self.timeout = timeout
+        self._buffers: list[tuple[Any, Any]] = []
+        try:
+            self.bitfile = Path(bitfile) if bitfile else self._own_bitfile()
+            self._load(clock_mhz or self.settings.clock_mhz)
+            self.batch_size = batch_size
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, clock_mhz: float) -> None:
+        """Overlay, clock, identity, DMA channels."""
+        from .dma import Channel
+
         self.overlay = overlays.load(self.bitfile, self.settings, self.device)
-        self.fclk_mhz = overlays.set_clock(clock_mhz or self.settings.clock_mhz)
+        self.fclk_mhz = overlays.set_clock(clock_mhz)
         names = {block: i["name"] for block, i in self.settings.instances.items()}
         self.control = ControlBlock(getattr(self.overlay, names["control"]), self.settings.control)
         self.control.check(self.settings, self.bitfile)
         self.control.soft_reset()
         self.control.wait_for_weights()
-        from .dma import Channel
-
         dma = getattr(self.overlay, names["dma"])
         self._send, self._receive = (Channel(dma, self.settings.dma, p, self._hopeless) for p in ("MM2S", "S2MM"))
         self.preprocess = Preprocess(self.settings.network["image_size"], self.settings.network["image_channels"])
-        self._buffers: list[tuple[Any, Any]] = []
-        self._expected = 0  # cycles that the frames in flight may take
-        self._begun = 0
-        self.batch_size = batch_size
+        self._expect(0)
 
     def _own_bitfile(self) -> Path:
         file = (self.settings.simulation or {}).get("bitfile") if self.simulated else self.settings.bitfile
@@ -215,6 +221,8 @@ class Accelerator(Measurements):
                                                and all(isinstance(i, (str, Path)) for i in images)):
             paths = [images] if isinstance(images, (str, Path)) else images
             images = np.stack([self.preprocess.photograph(p) for p in paths])
+        elif isinstance(images, (list, tuple)):
+            images = np.asarray(images)
         dims = self.settings.input.dims
         shape = tuple(getattr(images, "shape", None) or np.shape(images))
         if shape == dims:
