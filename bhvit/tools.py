@@ -111,5 +111,6 @@ def findings() -> list[Finding]:
     found += [_program(n, a, p, vendor, False) for n, a, p in (
         ("vivado", ["-version"], "synthesis, place and route, bitstream"),
         ("vitis_hls", ["-version"], "HLS synthesis and cosimulation (classic)"),
-        ("vitis-run", ["--version"], "HLS synthesis and cosimulation (unified)"))]
+        ("vitis-run", ["--version"], "HLS simulation, cosimulation and export (unified)"),
+        ("v++", ["--version"], "HLS synthesis (unified)"))]
     return found

@@ -111,10 +111,12 @@ def cosim(layers: tuple[str, ...], build: Path | None, out: Path | None, part: s
 
     What passed before with the same files is kept, so an interrupted run continues.
     """
+    from bhvit.finn_flow.hls.csim import gaps
     from bhvit.finn_flow.hls.vitis import tools
     from bhvit.finn_flow.hls.vitis.cases import build_cases, kernel_cases
     from bhvit.finn_flow.hls.vitis.project import Project, Target
     from bhvit.finn_flow.hls.vitis.run import run, table
+    from bhvit.finn_flow.layers.registry import layers as known
 
     found = None if write_only else tools.find(tool)
     if build is not None:
@@ -123,7 +125,9 @@ def cosim(layers: tuple[str, ...], build: Path | None, out: Path | None, part: s
                             do=f"node names are listed in {build}/stitched_ip/design.json; a kind takes all its nodes")
         cases = build_cases(build, layers)
     else:
-        cases = kernel_cases([s for layer in layers or (None,) for s in _stems(layer)], spread=spread, first=first)
+        missing = gaps(known())
+        stems = [s for layer in layers or (None,) for s in _stems(layer) if s not in missing]
+        cases = kernel_cases(stems, spread=spread, first=first)
     folder = (out or (build / "hls" if build else Path("build/hls/cosim"))).resolve()
     target = Target(part, clock, steps)
     projects = [Project(c, folder / c.layer.stem / c.name if build is None else folder / c.name, target) for c in cases]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bhvit.finn_flow.hls import csim
+from bhvit.finn_flow.layers.registry import layers
 
 
 def test_csim_of_one_layer(run, tmp_path):
@@ -22,7 +23,7 @@ def test_layer_without_kernel(run, monkeypatch, tmp_path):
     r = run("hls", "csim", "tile")
     assert r.code == 2 and "The layer `tile` has no HLS kernel." in r.err
     r = run("hls", "csim")
-    assert r.code == 0 and "without an HLS kernel (23): add, affine" in r.out
+    assert r.code == 0 and f"without an HLS kernel ({len(layers())}): add, affine" in r.out
 
 
 def test_difference_is_a_failed_check(run, monkeypatch, tmp_path):
