@@ -70,6 +70,7 @@ module bv_layer_norm_sums #(
       xx1[i] <= xx;
     end
   end
+  logic [V_BITS-1:0] eps;
   always_ff @(posedge clk) begin
     if (rst) begin
       valid <= '0;
@@ -94,7 +95,6 @@ module bv_layer_norm_sums #(
     s <= s6;
   end
 
-  logic [V_BITS-1:0] eps;
   if (EPS_SETS == '0) begin : gen_same_eps
     assign eps = V_BITS'(EPS_INT);
     logic unused;

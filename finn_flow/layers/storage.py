@@ -67,6 +67,8 @@ class Store:
     def cost(self) -> Cost:
         """Resources, as the device maps the memory (evidence level: estimate, fitted to Yosys)."""
         style, n = self.chosen, self.copies
+        if style == ULTRA and self.const:  # a loader writes whole words
+            return Cost(0, 0, n * -(-self.width // URAM[1]) * -(-self.depth // URAM[0]))
         if style == ULTRA:
             return Cost(n * ultra_luts(self.width, self.depth), 0, n * ultra_rams(self.width, self.depth))
         if style == BLOCK:
@@ -123,6 +125,7 @@ def rom_luts(width: int, depth: int) -> float:
 
 
 def _automatic_block(store: Store) -> bool:
-    """Whether Yosys takes block RAM for "auto": its prices are 129 a block, 1 a look-up table, 2 one of LUT RAM."""
-    luts = rom_luts(store.width, store.depth) if store.const else 2 * ram_luts(store.width, store.depth)
-    return luts > 129 * block_rams(store.width, store.depth)
+    """Whether Yosys takes block RAM for "auto": its prices are 129 a block, 1 a look-up table, 16 a RAM64M8."""
+    width, depth = store.width, store.depth
+    cells = width / 14 if depth <= 32 else width / 7 * -(-depth // 64)
+    return (rom_luts(width, depth) if store.const else 16 * cells) > 129 * block_rams(width, depth)
