@@ -121,10 +121,10 @@ module bv_binary_conv #(
   always_ff @(posedge clk) if (ce && valid) mask1 <= mask;
   for (genvar d = 0; d < BRANCHES; d++) begin : g_branch
     for (genvar t = 0; t < 9; t++) begin : g_tap
-      logic [GROUPS-1:0][CG-1:0] tap;
+      logic [IN_CHANNELS-1:0] tap;
       assign tap = taps[d][t];
       for (genvar g = 0; g < GB; g++) begin : g_select
-        always_ff @(posedge clk) if (ce && valid) x1[d][g][t] <= tap[GW'(int'(group) + g)];
+        always_ff @(posedge clk) if (ce && valid) x1[d][g][t] <= tap[(int'(group)+g)*CG+:CG];
       end
     end
     for (genvar i = 0; i < PE; i++) begin : g_lane
