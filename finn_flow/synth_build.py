@@ -17,6 +17,7 @@ from bhvit.errors import UserError
 
 from . import graph, ops
 from .layers.base import Constants, Layer
+from .netlist import LIMIT
 from .synth import SynthResult, synthesize
 
 KEYS = {"LUT": "lut", "LUTRAM": "lutram", "SRL": "srl", "FF": "ff", "CARRY4": "carry", "DSP": "dsp",
@@ -33,6 +34,25 @@ def instance_key(layer: Layer, constants: Constants) -> str:
     return h.hexdigest()
 
 
+def formula_errors(pairs: list[tuple[Layer, SynthResult]]) -> dict[str, dict[str, float]]:
+    """LUT sites by the formulas of the declarations against Yosys, by kind of layer and in all.
+
+    Args:
+        pairs: distinct instances and their counts.
+    Returns:
+        {kind: {"instances", "estimate", "yosys", "error": of the sum, "mean_error": mean of the instances' absolute
+        errors}}, errors relative to Yosys; under "total" for all kinds.
+    """
+    out: dict[str, dict[str, float]] = {}
+    for kind in [*sorted({layer.stem for layer, _ in pairs}), "total"]:
+        rows = [(layer.resources().lut, r.lut_sites) for layer, r in pairs if kind in (layer.stem, "total")]
+        estimate, found = (sum(x) for x in zip(*rows, strict=True))
+        each = [abs(e - y) / max(y, 1) for e, y in rows]
+        out[kind] = {"instances": len(rows), "estimate": estimate, "yosys": found,
+                     "error": estimate / max(found, 1) - 1, "mean_error": sum(each) / len(each)}
+    return out
+
+
 def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, int, str], None] | None = None,
                      stems: set[str] | None = None) -> dict[str, Any]:
     """Synthesize the instances of ``stitched_ip/graph.onnx`` and write ``report/synth.json``.
@@ -41,7 +61,8 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
         folder: a finished build. jobs: Yosys processes at a time. progress: called with (done, all, name).
         stems: only these kinds of layers (the total is then partial and says so).
     Returns:
-        {"layers": {node: counts}, "total": counts, "distinct_instances", "source": "Yosys", "note"}.
+        {"layers": {node: counts}, "total": counts, "distinct_instances", "source": "Yosys", "note",
+        "formula_errors": see :func:`formula_errors`, "levels": {node: logic levels}, "long_paths": {node: path} of more than ``LIMIT`` levels}.
     """
     model = ops.load(folder / "stitched_ip" / "graph.onnx")
     nodes: dict[str, str] = {}
@@ -73,6 +94,9 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
     total = {k: sum(v[k] for v in layers.values()) for k in KEYS}
     out = {"layers": layers, "total": total, "distinct_instances": len(work), "instances": len(nodes),
            "source": "Yosys", "complete": stems is None,
+           "formula_errors": formula_errors([(work[k][0], done[k]) for k in work]),
+           "levels": {name: done[key].levels for name, key in nodes.items()},
+           "long_paths": {name: done[key].path for name, key in nodes.items() if done[key].levels > LIMIT},
            "note": "synth_xilinx -family xcup, kernel by kernel, not placed and routed"}
     (folder / "report" / "synth.json").write_text(json.dumps(out, indent=2) + "\n")
     return out

@@ -8,6 +8,7 @@ import pytest
 from bhvit.finn_flow.layers.affine import Affine
 from bhvit.finn_flow.layers.binary_linear import BinaryLinear
 from bhvit.finn_flow.synth import dependencies, parse, synthesize
+from bhvit.finn_flow.synth_build import formula_errors
 from bhvit.finn_flow.wrapper import RTL
 
 
@@ -23,6 +24,18 @@ def test_parse_counts_sites():
     r = parse({"design": {"num_cells_by_type": cells}})
     assert (r.lut, r.ff, r.bram18, r.lutram, r.srl, r.carry, r.dsp) == (8, 7, 3, 16, 3, 4, 6)
     assert r.lut_sites == 27
+
+
+def test_formula_errors():
+    layers = [Affine(**Affine.suitable(74, dims=[4, 8], SIMD=n)) for n in (1, 2)]
+    cells = {"LUT6": int(layers[0].resources().lut) * 2, "SRL16E": 0}
+    r = parse({"design": {"num_cells_by_type": cells}})
+    found = formula_errors([(layer, r) for layer in layers])
+    estimate = sum(layer.resources().lut for layer in layers)
+    assert found["affine"] == found["total"]
+    assert (found["total"]["instances"], found["total"]["estimate"]) == (2, estimate)
+    assert found["total"]["yosys"] == 2 * cells["LUT6"]
+    assert found["total"]["error"] == pytest.approx(estimate / (2 * cells["LUT6"]) - 1)
 
 
 @pytest.mark.full
