@@ -62,7 +62,8 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
         stems: only these kinds of layers (the total is then partial and says so).
     Returns:
         {"layers": {node: counts}, "total": counts, "distinct_instances", "source": "Yosys", "note",
-        "formula_errors": see :func:`formula_errors`, "levels": {node: logic levels}, "long_paths": {node: path} of more than ``LIMIT`` levels}.
+        "formula_errors": see :func:`formula_errors`, "levels": {node: logic levels},
+        "long_paths": {node: path} of more than ``LIMIT`` levels}.
     """
     model = ops.load(folder / "stitched_ip" / "graph.onnx")
     nodes: dict[str, str] = {}

