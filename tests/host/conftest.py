@@ -70,6 +70,6 @@ def in_host(host_python):
     def call(*args, timeout=120, cwd=None, **env):
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "BHVIT", "PYTHON"))}
         return subprocess.run([str(host_python), *map(str, args)], capture_output=True, text=True, timeout=timeout,
-                              cwd=cwd, env={**clean, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1",
-                                            "BHVIT_PYTHON": sys.executable, **env})
+                              cwd=cwd, env={**clean, "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1",
+                                            "OMP_NUM_THREADS": "1", "BHVIT_PYTHON": sys.executable, **env})
     return call

@@ -190,6 +190,14 @@ def test_with_a_bitfile(of_toy, built, tmp_path):
         deploy(built, tmp_path / "d", bitfile=bit, optimize="-O0")
 
 
+def test_parts_without_a_processor():
+    from bhvit.finn_flow.package.settings import BASES, platform
+
+    assert {platform(p) for p in ("xc7z020clg400-1", "XCZU3EG-SFVA625-1", "xck26-sfvc784")} == set(BASES)
+    with pytest.raises(UserError, match="no processor"):
+        platform("xc7k325t")
+
+
 def test_command(of_toy, built, tmp_path, run):
     r = run("deploy", built, "-o", tmp_path, "--json")
     assert r.code == 0 and r.json["images"] == 2 and Path(r.json["package"]).is_dir()

@@ -145,6 +145,20 @@ def test_wrong_arguments(accelerator, folder):
         Accelerator(folder, device="board")
 
 
+def test_a_board_comes_first(folder, monkeypatch):
+    from bhvit_host.overlay import choose_device
+    from bhvit_host.settings import Settings
+
+    settings, board = Settings.load(folder), object()
+    monkeypatch.setattr(settings, "simulation", None)
+    with pytest.raises(HostError, match="no board, and the package has no simulation"):
+        choose_device(settings)
+    monkeypatch.setattr(pynq.Device, "_devices", [board])
+    assert choose_device(settings) is board and choose_device(settings, "board") is board
+    with pytest.raises(HostError, match="no bitfile for a board"):
+        Accelerator(folder, device="board")
+
+
 def test_not_enough_memory(folder):
     from bhvit_host.overlay import choose_device
     from bhvit_host.settings import Settings

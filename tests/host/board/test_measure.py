@@ -165,7 +165,7 @@ def test_pictures_for_notebooks(vectors):
 
 def test_the_sources_import_neither_torch_nor_the_flow():
     for f in Path(bhvit_host.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(f.read_text())):
+        for node in ast.walk(ast.parse(f.read_text(), feature_version=(3, 10))):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
                 [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             assert not {n.split(".")[0] for n in names} & {"torch", "finn", "qonnx", "onnx", "brevitas", "bhvit"}, f
