@@ -80,7 +80,7 @@ def built(tmp_path_factory):
 
 def test_shared_design_equals_pytorch(built, monkeypatch):
     chain.model_side_here(monkeypatch)
-    chain.prove(built, 12, 1)
+    chain.prove(built, 12, 1, levels=3)  # no probability of these rows is small enough for level 0
     design = json.loads((built / "stitched_ip/design.json").read_text())["nodes"]
     assert {"stage3_block1to3_gate", "stage4_block1to2_gate"} <= set(design)
     assert not [n for n in design if n.startswith(("stage3_block2_", "stage4_block2_"))]
