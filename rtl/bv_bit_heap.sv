@@ -3,13 +3,14 @@
 // Column c has HEIGHTS[8*c+:8] bits, columns one after the other in `bits` (column 0 lowest), COLS result bits, which must
 // suffice. Each level compresses columns of five and more bits with 7:3 carry-chain counters (bv_counter7), later ones of
 // four with full adders, and hands the rest to itself; up to three rows are added at the end.
-// PIPE registers (0..2, moved by en[i]): after the first and the third level. Latency PIPE.
+// PIPE registers (0..2, moved by en[i]): after the first and the third level (the fourth of large heaps). Latency PIPE.
 module bv_bit_heap #(
     parameter int COLS = 0,
     parameter int BITS = 0,
     parameter bit [COLS*8-1:0] HEIGHTS = '0,
     parameter int PIPE = 0,
-    parameter int LEVEL = 0
+    parameter int LEVEL = 0,
+    parameter int SECOND = BITS > 160 ? 3 : 2            // level with the second register: set at the top
 ) (
     input  logic                            clk,
     input  logic [(PIPE > 0 ? PIPE : 1)-1:0] en,
@@ -82,7 +83,7 @@ module bv_bit_heap #(
     end
     assign sum = total[PIPE];
   end else begin : gen_level
-    localparam bit HERE = PIPE > 0 && (LEVEL == 0 || LEVEL == 2);
+    localparam bit HERE = PIPE > 0 && (LEVEL == 0 || LEVEL == SECOND);
     localparam int REST = HERE ? PIPE - 1 : PIPE;
     localparam int NEXT = next_start(COLS);
     logic [NEXT-1:0] next, next_q;
@@ -117,7 +118,8 @@ module bv_bit_heap #(
     end else begin : gen_wire
       assign next_q = next;
     end
-    bv_bit_heap #(.COLS(COLS), .BITS(NEXT), .HEIGHTS(next_heights()), .PIPE(REST), .LEVEL(LEVEL + 1)) u_next (
+    bv_bit_heap #(.COLS(COLS), .BITS(NEXT), .HEIGHTS(next_heights()), .PIPE(REST), .LEVEL(LEVEL + 1),
+                  .SECOND(SECOND)) u_next (
         .clk, .en(en[(PIPE > 0 ? PIPE : 1)-1-:(REST > 0 ? REST : 1)]), .bits(next_q), .sum);
   end
 endmodule
