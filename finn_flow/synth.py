@@ -22,7 +22,7 @@ from bhvit.tools import yosys
 
 from .layers.base import Constants, Layer
 from .netlist import longest_path
-from .wrapper import RTL, memory_files, sources, wrapper
+from .wrapper import RTL, memory_files, sources, verilog_number, wrapper
 
 #: LUT sites of the memory primitives
 LUTRAM = {"RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2, "RAM128X1S": 2, "RAM128X1D": 4, "RAM256X1S": 4,
@@ -175,7 +175,7 @@ def _job(top: str, files: dict[str, str], family: str, parameters: dict[str, int
     """Everything that Yosys reads, its script included."""
     files = {**files, "stub.sv": STUB}
     hdl = " ".join(sorted(f for f in files if f.endswith((".sv", ".v"))))
-    options = "".join(f" -G {k}={v}" for k, v in (parameters or {}).items())
+    options = "".join(f" -G {k}={verilog_number(v)}" for k, v in (parameters or {}).items())
     define = " -D BV_XC7" if family == "xc7" else ""
     return {**files, "run.ys": f"read_slang --threads 1 -D SYNTHESIS{define}{options} --top {top} {hdl}\n"
                                f"synth_xilinx -family {family} -flatten -noiopad -top {top}\n"

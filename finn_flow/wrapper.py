@@ -40,7 +40,7 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
             p = f"{k}{i}_V"
             ports += [f"{d} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{d} wire {p}_TVALID",
                       f"{back} wire {p}_TREADY"]
-    params = [f".{k}({_number(v)})" for k, v in layer.rtl_parameters().items()]
+    params = [f".{k}({verilog_number(v)})" for k, v in layer.rtl_parameters().items()]
     params += [f'.{k}_FILE("{name}_{k.lower()}.mem")' for k in layer.memories(constants)]
     params += [f'.{k}_STYLE("{style}")' for k, style in layer.style_map().items()]
     conns = [".clk(ap_clk)", ".rst(!ap_rst_n)"]
@@ -66,6 +66,6 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
             "endmodule\n`default_nettype wire\n")
 
 
-def _number(value: int) -> str:
+def verilog_number(value: int) -> str:
     """A Verilog number; a plain one has 32 bits."""
     return str(value) if abs(value) < 2**31 else f"{value.bit_length()}'d{value}"

@@ -62,7 +62,7 @@ def test_random_constants_reach_every_level():
 
 def test_ties_count_as_reached(tmp_path):
     """A constant table makes both sides equal: t * S = e << es. Neighbouring t, zero and the extremes as well."""
-    layer = QdAttention(windows=1, tokens=4, heads=6, head_dim=4, es=4, SIMD=4, PE=4, LP=3)
+    layer = QdAttention(windows=1, tokens=4, heads=6, head_dim=4, es=4, SIMD=4, PE=4, LP=2)
     constants = {"table": np.full((1, 5), 1000), "neg": np.array([[0, 1, 0, 1, 0, 1]]),
                  "t": np.array([[[4, 3, 5], [4, 3, 5], [0, 4, -1], [0, 4, -1], [-256, 255, 4], [-256, 255, 4]]])}
     inputs = layer.random_inputs(np.random.default_rng(1), 6)

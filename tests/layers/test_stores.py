@@ -13,7 +13,7 @@ import pytest
 from bhvit.finn_flow.layers.base import FoldingError, Layer
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.layers.storage import AUTO, BLOCK, DISTRIBUTED, ULTRA, Store
-from bhvit.finn_flow.wrapper import sources
+from bhvit.finn_flow.wrapper import sources, verilog_number
 from bhvit.tools import verilator
 
 CASES = [pytest.param(cls, attrs, id=f"{stem}-{i}")
@@ -33,7 +33,7 @@ def _children(node: object, kind: str) -> list[dict]:
 def elaborated(layer: Layer, folder: Path) -> Counter[tuple[int, int, bool, str]]:
     """(width, depth, constant, style) of every bv_ram and bv_rom of an instance, counted."""
     tool = verilator()
-    parameters = [f"-G{k}={v}" for k, v in layer.rtl_parameters().items()]
+    parameters = [f"-G{k}={verilog_number(v)}" for k, v in layer.rtl_parameters().items()]
     parameters += [f'-G{k}_STYLE="{v}"' for k, v in layer.style_map().items()]
     cmd = [str(tool.path), "--json-only", "--no-timing", "-Wno-lint", "-Wno-fatal", "--top-module", f"bv_{layer.stem}",
            "--Mdir", str(folder), *parameters, *map(str, sources(type(layer)))]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bhvit.finn_flow.layers.registry import layers
-from bhvit.finn_flow.wrapper import RTL, sources
+from bhvit.finn_flow.wrapper import RTL, sources, verilog_number
 from bhvit.tools import verilator
 
 DEFINES = {"fifo": [[], ["-DBV_STATS", "-DBV_TRACE"]]}
@@ -19,7 +19,7 @@ def lint(top: str, files: list, parameters: dict[str, int], defines: list[str] =
     """Verilator's complaints, empty if there are none."""
     tool = verilator()
     cmd = [str(tool.path), "--lint-only", "-Wall", "--no-timing", "--top-module", top, *defines,
-           *[f"-G{k}={v}" for k, v in parameters.items()], str(RTL / "lint.vlt"), *map(str, files)]
+           *[f"-G{k}={verilog_number(v)}" for k, v in parameters.items()], str(RTL / "lint.vlt"), *map(str, files)]
     r = subprocess.run(cmd, env=tool.env, capture_output=True, text=True)
     return r.stderr if r.returncode or r.stderr else ""
 
