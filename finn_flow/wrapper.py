@@ -67,5 +67,5 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
 
 
 def verilog_number(value: int) -> str:
-    """A Verilog number; a plain one has 32 bits."""
-    return str(value) if abs(value) < 2**31 else f"{value.bit_length()}'d{value}"
+    """A Verilog number. A plain one has 32 bits; larger ones get the width of the kernels' packed parameters."""
+    return str(value) if abs(value) < 2**31 else f"512'h{value:x}"
