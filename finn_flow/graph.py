@@ -317,11 +317,11 @@ def fifos(model: ModelWrapper) -> list[NodeProto]:
 
 
 def set_depths(model: ModelWrapper, depths: dict[str, int]) -> ModelWrapper:
-    """Set FIFO depths by node name."""
+    """Set FIFO depths by node name. What a FIFO's memory was to be made of is forgotten where the depth changes."""
     for n in fifos(model):
-        if n.name in depths:
-            fields: Layer = ops.layer_from_node(n)
-            ops.set_layer(n, fields.model_copy(update={"depth": int(depths[n.name])}))
+        fields: Layer = ops.layer_from_node(n)
+        if depths.get(n.name, fields.depth) != fields.depth:
+            ops.set_layer(n, fields.model_copy(update={"depth": int(depths[n.name]), "styles": ""}))
     return model
 
 

@@ -25,8 +25,8 @@ from .hls.generate import has_kernel, source
 from .hls.vitis.rtl import HlsRtlError, digest
 from .layers.registry import layers
 
-#: FIFO depths come from simulating the RTL's FIFO, and the gate of an engine hands a schedule to RTL layers
-RTL_ONLY = ("fifo", "loop")
+#: FIFO depths come from simulating the RTL's FIFO, so there is no other
+RTL_ONLY = ("fifo",)
 #: put into the graph when the nodes have their names and implementations
 LATER = ("width_converter",)
 

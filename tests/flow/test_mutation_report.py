@@ -178,6 +178,8 @@ def test_every_constant_is_flipped():
 OUTSIDE = {(s, c) for s in ("int_linear", "affine") for c in ("p", "n", "o2")}
 #: no single bit of these few thresholds reaches the outputs of this network; the kernel's own tests cover them
 OUTSIDE |= {("qd_attention", "t")}
+#: only engines that blocks share have these: tests/flow/test_share.py
+OUTSIDE |= {(s, c) for s in ("affine", "binary_linear", "int_linear", "shift") for c in ("rs", "ks")}
 
 
 def test_a_kernel_that_is_off_by_one_is_located(network, tmp_path):
