@@ -50,10 +50,11 @@ class Settings(BaseModel):
 
 
 def bitstream(build: Path, board: Board, design: Design, clock_mhz: float, *, jobs: int = 2,
-              run: bool = True, collect: bool = True) -> dict[str, Any]:
+              run: bool = True, collect: bool = True, data: str | None = None) -> dict[str, Any]:
     """Write the folder, run Vivado in it, read its reports.
 
     Args:
+        data: not used: the netlist is not simulated.
         run: False only writes the folder, or reads what Vivado has left there. collect: read the results.
     Returns:
         The contents of report/bitstream_<board>.json (finn_flow/shell/bitstream.py).
