@@ -1,4 +1,4 @@
-"""Commands around the finished design: shell-sim, bitstream."""
+"""Commands around the finished design: shell-sim, bitstream, serial."""
 
 from __future__ import annotations
 
@@ -87,3 +87,28 @@ def bitstream(build_dir: Path | None, board: str, clock_mhz: float | None, jobs:
     r = run(build_dir, board, clock_mhz=clock_mhz, jobs=jobs, run=not (scripts or collect), collect=not scripts,
             data=data)
     emit(r, as_json, bitstream_text(r))
+
+
+@click.command()
+@build_folder
+@click.option("--port", required=True, help="Serial port of the board, e.g. /dev/ttyUSB0.")
+@click.option("--board", default="ulx3s", show_default=True, help="Name of a file in configs/board, or a path of one.")
+@click.option("--data", default="digits@test", show_default=True, help="Images.")
+@click.option("-n", "images", type=click.IntRange(min=1), help="At most so many.")
+@json_option
+def serial(build_dir: Path, port: str, board: str, data: str, images: int | None, as_json: bool) -> None:
+    """Images through a board's serial port: every answer against PyTorch. Exit 1 when one differs."""
+    from bhvit.finn_flow.build import load_build
+    from bhvit.finn_flow.shell.boards import load_board
+    from bhvit.finn_flow.shell.ecp5 import run_board
+
+    folder, _ = load_build(build_dir)
+    r = run_board(folder, load_board(board), port, data, images)
+    lines = [] if r["top1"] is None else [f"top-1           {r['top1']:.2f} %"]
+    lines += [f"cycles          {min(r['frame_cycles']):,} to {max(r['frame_cycles']):,} per image",
+              f"throughput      {r['images'] / r['seconds']:.1f} images/s (on the board)",
+              f"bit-exact {r['bit_exact_images']}/{r['images']}"]
+    emit(r, as_json, "\n".join(lines))
+    if r["first_difference"]:
+        raise CheckFailed(f"The board does not give what PyTorch gives: {r['bit_exact_images']} of {r['images']} "
+                          "images are equal.", where=port, why=r["first_difference"])

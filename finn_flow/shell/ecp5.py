@@ -42,8 +42,10 @@ from .serial_board import (
     board_sources,
     board_top,
     build_board_simulator,
-    run_images,
+    send_images,
+    simulate_images,
 )
+from .serial_line import TerminalLine
 
 CELLS = RTL / "sim" / "ecp5"
 BIT, CONFIG, REPORT, CHECK = "bhvit.bit", "board.config", "report.json", "check.json"
@@ -125,6 +127,26 @@ def bitstream(build: Path, board: Board, design: Design, clock_mhz: float, *, jo
     return results(folder, s, p)
 
 
+def run_board(build: Path, board: Board, port: str, data: str, images: int | None) -> dict[str, Any]:
+    """Send images to a board that is plugged in, and compare with PyTorch.
+
+    Args:
+        build: the build whose bit file the board holds. port: its serial port, e.g. /dev/ttyUSB0. data: SPEC of the
+            images. images: at most so many.
+    Returns:
+        What send_images returns, "data", "port".
+    """
+    s = settings_of(board)
+    design = Design.load(build / "stitched_ip")
+    p = SerialParameters.of(design, s.oscillator_mhz, s.baud)
+    line = TerminalLine(port, s.baud)  # before the model side, which takes seconds
+    try:
+        reference = run_reference(build / "model", data, images, build / "report" / "reference_serial.npz")
+        return {**send_images(line, design, p, reference, what=port), "data": data, "port": port}
+    finally:
+        line.close()
+
+
 # ---- the folder ---------------------------------------------------------------------------------------------------
 def prepare(folder: Path, s: Settings, design: Design, p: SerialParameters) -> None:
     """Write sources, memory images, pins and the script of Yosys; what an earlier run has left is removed."""
@@ -167,7 +189,7 @@ def commands(s: Settings) -> list[list[str]]:
     return [["yosys", "-l", "yosys.log", "-q", "run.ys"],
             ["nextpnr-ecp5", f"--{s.size}", "--package", s.package, "--speed", str(s.speed), "--json", "netlist.json",
              "--lpf", "board.lpf", "--textcfg", CONFIG, "--report", REPORT, "--freq", f"{s.oscillator_mhz:g}",
-             "--seed", str(s.seed), "--timing-allow-fail"],
+             "--seed", str(s.seed), "--router", "router2", "--timing-allow-fail"],
             ["ecppack", "--compress", CONFIG, BIT]]
 
 
@@ -263,7 +285,7 @@ def simulate(folder: Path, design: Design, p: SerialParameters, reference: Refer
         begun = time.monotonic()
         exe = build_board_simulator(sources, folder / "sim" / what, split=split, jobs=max(1, jobs - 1))
         out["compile_seconds"][f"compiling the {what}'s simulation"] = time.monotonic() - begun
-        out[what] = run_images(exe, design.memories, design, p, reference.head(images), what=f"{what} simulation")
+        out[what] = simulate_images(exe, design.memories, design, p, reference.head(images), what=f"{what} simulation")
     return out
 
 

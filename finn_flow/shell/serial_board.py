@@ -1,4 +1,4 @@
-"""A design behind a serial line: parameters, the Verilog top of a board, its simulators, the check against PyTorch."""
+"""A design behind a serial line: parameters, the Verilog top of a board, simulators, the check against PyTorch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..sim.verilate import build_simulator
 from ..stitch import TOP, Design
 from ..wrapper import RTL
 from .design import SHELL, ShellParameters
-from .serial_line import SerialBoard, SimulatedLine
+from .serial_line import Line, SerialBoard, SimulatedLine
 
 HARNESS = Path(__file__).with_name("serial_sim.cpp")
 BOARD_TOP = "bhvit_board"
@@ -98,15 +98,17 @@ def build_board_simulator(sources: Sequence[Path], work: Path, *, optimize: str 
                            optimize=optimize, split=split, jobs=jobs, harness=HARNESS)
 
 
-def run_images(exe: Path, memories: Path, design: Design, p: SerialParameters, reference: Reference, *, what: str,
-               quiet: bool | None = None) -> dict[str, Any]:
-    """Send images through a simulated board; every byte of every answer is compared with PyTorch's integers.
+def send_images(line: Line, design: Design, p: SerialParameters, reference: Reference, *, what: str,
+                quiet: bool | None = None) -> dict[str, Any]:
+    """Send images to a board, each after the last one's answer; every byte is compared with PyTorch's integers.
 
     Args:
-        what: name of the progress. reference: its images are sent one by one, each after the last one's answer.
+        line: to a real or simulated board, which is reset first. what: name of the progress.
     Returns:
-        {"images", "bit_exact_images", "bytes_per_answer", "frame_cycles": of each image, "sim_cycles", "seconds",
-        "first_difference"}.
+        {"images", "bit_exact_images", "top1" (None without labels), "bytes_per_answer", "frame_cycles": of each image,
+        "seconds", "first_difference"}.
+    Raises:
+        SerialError: no answer, or another design.
     """
     i, o = design.inputs[0], design.outputs[0]
     images = np.asarray(reference.images)
@@ -114,20 +116,32 @@ def run_images(exe: Path, memories: Path, design: Design, p: SerialParameters, r
     frames = i.pack(images).reshape(n, -1)
     want = o.pack(expected_outputs(reference.logits, design).reshape(n, *o.dims)).reshape(n, -1)
     begun = time.monotonic()
-    exact, cycles, difference = 0, [], None
-    patience = 4 * design.max_cycles + design.total_cycles + 20 * p.divisor * p.shell.output_bytes + 100_000
-    with SimulatedLine(exe, memories, p.divisor, patience) as line, Progress(what, n, "images", quiet=quiet) as bar:
-        board = SerialBoard(line)
+    answers, cycles = [], []
+    board = SerialBoard(line)
+    with Progress(what, n, "images", quiet=quiet) as bar:
         board.connect(input_bytes=p.shell.input_bytes, output_bytes=p.shell.output_bytes,
                       build_hash=f"{p.shell.build_hash:032x}")
         for k in range(n):
-            got, taken = board.infer(frames[k].tobytes())
+            answer, taken = board.infer(frames[k].tobytes())
+            answers.append(np.frombuffer(answer, np.uint8))
             cycles.append(taken)
-            if got == want[k].tobytes():
-                exact += 1
-            elif difference is None:
-                difference = f"image {k}: the board answers {got.hex()}, PyTorch {want[k].tobytes().hex()}"
             bar.update(k + 1)
-        total = line.cycles
-    return {"images": n, "bit_exact_images": exact, "bytes_per_answer": int(want.shape[1]), "frame_cycles": cycles,
-            "sim_cycles": total, "seconds": time.monotonic() - begun, "first_difference": difference}
+    got = np.stack(answers)
+    equal = (got == want).all(axis=1)
+    first = None if equal.all() else int(np.argmin(equal))
+    difference = None if first is None else (f"image {first}: the board answers {got[first].tobytes().hex()}, PyTorch "
+                                             f"{want[first].tobytes().hex()}")
+    values = o.unpack(got.reshape(-1, p.shell.out_bytes)).reshape(n, -1)
+    classes = values.argmax(axis=1) if values.shape[1] > 1 else values[:, 0]
+    top1 = None if reference.labels is None else 100 * float(np.mean(classes == np.asarray(reference.labels)[:n]))
+    return {"images": n, "bit_exact_images": int(equal.sum()), "top1": top1, "bytes_per_answer": int(want.shape[1]),
+            "frame_cycles": cycles, "seconds": time.monotonic() - begun, "first_difference": difference}
+
+
+def simulate_images(exe: Path, memories: Path, design: Design, p: SerialParameters, reference: Reference, *,
+                    what: str, quiet: bool | None = None) -> dict[str, Any]:
+    """:func:`send_images` to a simulated board; also "sim_cycles"."""
+    patience = 4 * design.max_cycles + design.total_cycles + 20 * p.divisor * p.shell.output_bytes + 100_000
+    with SimulatedLine(exe, memories, p.divisor, patience) as line:
+        out = send_images(line, design, p, reference, what=what, quiet=quiet)
+        return {**out, "sim_cycles": line.cycles}

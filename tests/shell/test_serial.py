@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
+import threading
 
 import numpy as np
 import pytest
 
+from bhvit.errors import UserError
+from bhvit.finn_flow.cosim import Reference
+from bhvit.finn_flow.shell import ecp5
+from bhvit.finn_flow.shell.boards import load_board
 from bhvit.finn_flow.shell.design import build_hash
 from bhvit.finn_flow.shell.serial_board import (
     BOARD_TOP,
@@ -15,7 +22,7 @@ from bhvit.finn_flow.shell.serial_board import (
     board_top,
     build_board_simulator,
 )
-from bhvit.finn_flow.shell.serial_line import GREETING, Greeting, SerialBoard, SerialError, SimulatedLine
+from bhvit.finn_flow.shell.serial_line import GREETING, Greeting, SerialBoard, SerialError, SimulatedLine, TerminalLine
 from bhvit.finn_flow.wrapper import RTL
 from bhvit.tools import verilator
 
@@ -158,6 +165,50 @@ def test_silence_is_reported(toy_board, line):
     board = connect(line, toy_board)
     with pytest.raises(SerialError, match=r"(?s)does not send a result.*nothing came"):
         board.infer(b"\x01")
+
+
+@pytest.fixture
+def terminal(line):
+    """Path of a terminal with the simulated board behind it. A break does not go through one; see the caller."""
+    ours, theirs = os.openpty()
+    stop = threading.Event()
+
+    def pump():
+        while not stop.is_set():
+            if select.select([ours], [], [], 0.01)[0]:
+                line.write(os.read(ours, 4096))
+            elif answer := line.read(64):
+                os.write(ours, answer)
+
+    line.patience = 300
+    line.command("run 100")  # power-up
+    thread = threading.Thread(target=pump)
+    thread.start()
+    yield os.ttyname(theirs)
+    stop.set()
+    thread.join()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_through_a_terminal(toy_board, line, terminal, tmp_path, monkeypatch):
+    """`bhvit serial` on a terminal device: raw bytes of every value, equal and wrong references, a wrong device."""
+    toy, design, p, _ = toy_board
+    x = frames(toy, 8)
+    y = toy.compute(x).reshape(len(x), -1).astype(np.int64)
+    monkeypatch.setattr(ecp5, "run_reference", lambda *a: Reference(x, y, y.argmax(axis=1)))
+    monkeypatch.setattr(TerminalLine, "send_break", lambda self: self.write(b"?"))
+    monkeypatch.setattr(SerialParameters, "of", lambda *a: p)
+    (tmp_path / "stitched_ip").symlink_to(design.folder)
+    board = load_board("ulx3s")
+    r = ecp5.run_board(tmp_path, board, terminal, "digits", 8)
+    assert r["bit_exact_images"] == r["images"] == 8 and r["top1"] == 100.0 and not r["first_difference"]
+    y[5, 3] ^= 1
+    r = ecp5.run_board(tmp_path, board, terminal, "digits", 8)
+    assert r["bit_exact_images"] == 7 and r["first_difference"].startswith("image 5: the board answers ")
+    for path, phrase in ((tmp_path / "none", "cannot be opened"), ("/dev/null", "no serial port")):
+        with pytest.raises(UserError, match=phrase):
+            ecp5.run_board(tmp_path, board, str(path), "digits", 8)
 
 
 def test_lint(toy_board, tmp_path):
