@@ -22,6 +22,7 @@ import fcntl
 import hashlib
 import io
 import json
+import os
 import resource
 import sys
 import time
@@ -51,8 +52,8 @@ from .stitch import Design
 PACKAGE = Path(__file__).resolve().parent
 CODE = {"model": (PACKAGE.parent / "model",),
         "flow": (PACKAGE, PACKAGE.parent / "rtl", *map(Path, declarations.__path__[1:]))}
-#: folders of the sources that no step runs: what is put around a finished design
-AROUND = ("package", "shell")
+#: folders of the sources that no step runs: what is put around a finished design, and what looks at it
+AROUND = ("explore", "package", "shell")
 def build(config: BuildConfig, folder: Path, *, steps: tuple[Step, ...] = STEPS, echo: TextIO | None = None,
           fresh: bool = False) -> dict[str, Any]:
     """Run the build into ``folder`` and return the estimated performance.
@@ -93,7 +94,7 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
     else:
         say("Backend: vivado (Verilator simulates the stitched design; `bhvit bitstream` implements it with Vivado)")
     say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
-        f"output {folder}")
+        f"output {_shown(folder)}")
     ctx = Context(folder, config, say)
     times: dict[str, float] = {}
     memory: dict[str, float] = {}
@@ -120,9 +121,14 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
         _write(ctx.report / "time_per_step.json", json.dumps(data, indent=2) + "\n")
         _write(ctx.report / "memory_per_step.json", json.dumps(memory, indent=2) + "\n")
     _write(ctx.report / "provenance.json", json.dumps(provenance(config), indent=2) + "\n")
-    say(f"Build complete: {folder}")
+    say(f"Build complete: {_shown(folder)}")
     performance = ctx.report / "estimate_network_performance.json"
     return json.loads(performance.read_text()) if performance.exists() else {}
+
+
+def _shown(folder: Path) -> str:
+    """The folder as the user would write it: the shorter of its two paths."""
+    return min(str(folder), os.path.relpath(folder), key=len)
 
 
 def _run_step(ctx: Context, step: Step, marker: Path, key: str, model: ModelWrapper | None) -> dict[str, Any]:
@@ -390,6 +396,31 @@ def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Pa
                         "source": "RTL simulation"}]
         _write(folder / "report" / "rtlsim_performance.json", json.dumps(performance, indent=2) + "\n")
     return out
+
+
+def simulate(folder: Path, images: np.ndarray, *, quiet: bool | None = None) -> np.ndarray:
+    """What the stitched RTL of a finished build puts out, without a comparison.
+
+    Args:
+        images: uint8 (N, H, W, C).
+    Returns:
+        int64 (N, outputs): integer logits, or classes where the build ends in an argmax.
+    Raises:
+        UserError: no finished build, or images that do not fit. CheckFailed: the design stopped.
+    """
+    folder, config = load_build(folder)
+    with _lock(folder, shared=True):
+        return cosim_module.outputs(folder / "stitched_ip", folder / "sim", images, jobs=config["jobs"], quiet=quiet)
+
+
+def graph_after(folder: Path, step: str) -> ModelWrapper:
+    """The graph that a step of a build has left. Raises UserError with the steps that have one."""
+    file = Path(folder) / "intermediate_models" / f"{step}.onnx"
+    if not file.is_file():
+        have = ", ".join(sorted(f.stem for f in file.parent.glob("*.onnx"))) or "none"
+        raise UserError(f"The build has no graph of `{step}`.", folder, f"there are: {have}",
+                        "run `bhvit build` into this folder first, or name one of these")
+    return ops.load(file)
 
 
 def design(folder: Path) -> Design:

@@ -105,13 +105,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         the place, on a standstill ``standstill`` the FIFOs; ``message`` says it in a sentence.
     """
     design = Design.load(design_dir)
-    st = design.inputs[0]
-    images = np.asarray(reference.images)
-    if images.shape[1:] != st.dims:
-        raise UserError("The images do not fit the design.", where=reference.source or "images",
-                        why=f"shape {images.shape[1:]}, the design takes {st.dims}")
-    if not len(images):
-        raise UserError("There are no images to simulate.", where=reference.source or "images")
+    images = _fitting(design, reference.images, reference.source)
     want = expected_outputs(reference.logits, design)
     begun = time.monotonic()
     if optimize is None:
@@ -119,10 +113,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
     sim = DesignSim(design, work, "run", optimize=optimize, jobs=jobs)
     compiled = time.monotonic() - begun
     begun = time.monotonic()
-    with Progress("RTL simulation", len(images), "frames", quiet=quiet) as bar:
-        result, states = sim.run(images, stalls=stalls, progress=lambda c, f: bar.update(f, info=f"cycle {c}"),
-                                 progress_every=max(20_000, design.max_cycles // 4))
-        bar.update(len(result.outputs[0]))
+    result, states = _run(sim, images, stalls, quiet)
     seconds = time.monotonic() - begun
     got = result.outputs[0].reshape(len(result.outputs[0]), want.shape[1])
     equal = (got == want[: len(got)]).all(axis=1)
@@ -160,6 +151,41 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(out, indent=2) + "\n")
     return out
+
+
+def _fitting(design: Design, images: np.ndarray, source: str = "") -> np.ndarray:
+    """The images as an array, after a check that the design takes them."""
+    images, dims = np.asarray(images), design.inputs[0].dims
+    if images.shape[1:] != dims:
+        raise UserError("The images do not fit the design.", where=source or "images",
+                        why=f"shape {images.shape[1:]}, the design takes {dims}")
+    if not len(images):
+        raise UserError("There are no images to simulate.", where=source or "images")
+    return images
+
+
+def _run(sim: DesignSim, images: np.ndarray, stalls: Stalls, quiet: bool | None) -> tuple[SimResult, list[FifoState]]:
+    with Progress("RTL simulation", len(images), "frames", quiet=quiet) as bar:
+        result, states = sim.run(images, stalls=stalls, progress=lambda c, f: bar.update(f, info=f"cycle {c}"),
+                                 progress_every=max(20_000, sim.design.max_cycles // 4))
+        bar.update(len(result.outputs[0]))
+    return result, states
+
+
+def outputs(design_dir: Path, work: Path, images: np.ndarray, *, jobs: int = 2, quiet: bool | None = None,
+            ) -> np.ndarray:
+    """What the stitched design puts out for images (N, *dims): int64 (N, outputs).
+
+    Raises: UserError: the images do not fit. CheckFailed: the design stopped before the last one.
+    """
+    design = Design.load(design_dir)
+    images = _fitting(design, images)
+    result, states = _run(DesignSim(design, work, "run", jobs=jobs), images, NO_STALLS, quiet)
+    if result.status:
+        raise CheckFailed("The simulated design stopped.", design_dir,
+                          _standstill_text(standstill(states, result)) if result.status == 3
+                          else _first_line(result.log))
+    return result.outputs[0].reshape(len(images), -1)
 
 
 def check(out: dict[str, Any]) -> None:

@@ -241,15 +241,12 @@ def check_equal(model: ModelWrapper, net: BHViT, images: np.ndarray, batch: int 
     hidden = net.config.maps[0] ** 2 * net.config.widths[0] * net.config.mlp_ratios[0]
     batch = min(batch or max(1, (1 << 23) // hidden), len(images))
     runner = with_batch(model, batch)
-    # every shape is static (infer_shapes); qonnx would look each one up again, in quadratic time
-    runner.check_all_tensor_shapes_specified = lambda *_args, **_kwargs: True
     grid = exponents(net.hw)
     for i in range(0, len(images), batch):
         part = images[i:i + batch]
         padded = np.concatenate([part, np.repeat(part[:1], batch - len(part), 0)])
         logits, trace = run_integers(net, padded, trace=True)
-        with _environment("SANITIZE_QUANT_TENSORS", "0"):  # there are no annotations, but looking for them is slow
-            got = execute_onnx(runner, {INPUT: padded.astype(np.float32)}, return_full_exec_context=True)
+        got = execute(runner, padded)
         wanted = {**trace, OUTPUT: logits}
         # the last quantizer's tensor carries the output's name
         last = next(n for n, m in reversed(list(grid.items())) if n not in got)
@@ -258,6 +255,22 @@ def check_equal(model: ModelWrapper, net: BHViT, images: np.ndarray, batch: int 
             e = grid.get(name, net.logit_exponent)
             _same(name, got[name], ints, e, i)
     return len(images)
+
+
+def execute(model: ModelWrapper, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Stock qonnx on an exported graph: every tensor by name, float32.
+
+    Args: model: as :func:`load` or :func:`with_batch` gives it; images: uint8 (N, S, S, Cin), N the model's batch.
+    """
+    # every shape is static (infer_shapes); qonnx would look each one up again, in quadratic time
+    model.check_all_tensor_shapes_specified = lambda *_args, **_kwargs: True
+    with _environment("SANITIZE_QUANT_TENSORS", "0"):  # there are no annotations, but looking for them is slow
+        return execute_onnx(model, {INPUT: images.astype(np.float32)}, return_full_exec_context=True)
+
+
+def load(path: str | Path) -> ModelWrapper:
+    """An exported graph."""
+    return _wrap(str(path))
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ COMMANDS = {
     "deploy": ("deploy", "Folder and zip for a PYNQ board: bitfile, driver, notebook, self-test, simulated device."),
     "report": ("flow", "Show a build: terminal table, JSON, self-contained HTML."),
     "demo": ("demo", "The whole chain on bhvit_micro: build, simulate, report."),
+    "notebooks": ("notebooks", "Run the notebooks without a browser."),
     "bench": ("bench", "Measure: simulation speed, build times, cycles, LUTs per MAC, scale probe."),
 }
 
