@@ -44,3 +44,18 @@ def test_xnor():
     x = BENCH["xnor"]["64"]
     assert f"takes {x['structural']:.2f} LUTs per binary MAC" in README
     assert f"against {x['plain']:.1f} for plain" in README
+
+
+def test_bitstream():
+    """The open bit file: what README and docs say is what the report has, and that is a pass."""
+    r = json.loads((ROOT / "reports" / "bitstream_ulx3s.json").read_text())
+    assert r["timing_met"] and r["fmax_mhz"] >= r["clock_mhz"] == 25
+    for what in ("rtl", "netlist"):
+        assert r["check"][what]["bit_exact_images"] == r["check"][what]["images"] > 0
+    row = next(line for line in README.splitlines() if line.startswith("| bhvit_nano on a ULX3S"))
+    u = r["utilization"]
+    for figure in (f"{r['fmax_mhz']:.1f} MHz", f"{u['LUT4']['used'] / 1000:.1f} k LUT4", f"{u['FF']['used'] / 1000:.1f} k FF",
+                   f"{u['block RAM 18 Kbit']['used']} block RAMs", f"{u['multipliers 18x18']['used']} multipliers"):
+        assert figure in row, figure
+    training = json.loads((ROOT / "reports" / "bhvit_nano_training.json").read_text())
+    assert f"{training['test_top1']:.2f} %" in row
