@@ -33,6 +33,7 @@ module bv_binary_linear #(
     parameter int REPEAT       = 1,
     parameter WEIGHT_FILE      = "",
     parameter WEIGHT_STYLE     = "auto",
+    parameter int WEIGHT_TARGET = -1,
     parameter EPILOGUE_FILE    = "",
     parameter EPILOGUE_STYLE   = "auto",
     localparam int LANES = TP * PE,
@@ -41,6 +42,7 @@ module bv_binary_linear #(
     input  logic                       clk,
     input  logic                       rst,
     input  logic [63:0]                schedule = 64'd0,
+    input  logic [65:0]                load = 66'd0,
     input  logic [TP*SIMD-1:0]         in0_data,
     input  logic                       in0_valid,
     output logic                       in0_ready,
@@ -79,8 +81,8 @@ module bv_binary_linear #(
   bv_linear_front #(.GROUPS(TG), .KF(KF), .MF(MF), .WIDTH(TP * SIMD), .SETS(SETS), .REPEAT(REPEAT)) u_front (
       .clk, .rst, .schedule, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_en, .mem_addr,
       .valid(v[0]), .first(first[0]), .last(last[0]), .eaddr(eaddr[0]), .x);
-  bv_rom #(.WIDTH(PE * SIMD), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE)) u_weights (
-      .clk, .en(mem_en), .addr(mem_addr), .data(w));
+  bv_rom #(.WIDTH(PE * SIMD), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE), .TARGET(WEIGHT_TARGET)) u_weights (
+      .clk, .en(mem_en), .addr(mem_addr), .data(w), .load);
 
   always_ff @(posedge clk) begin
     if (rst) v[END:1] <= '0;

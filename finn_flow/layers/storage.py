@@ -31,6 +31,7 @@ class Store:
     Attributes:
         name: the kernel's parameter ``<NAME>_STYLE``, and for constants ``<NAME>_FILE``. const: constants (``bv_rom``).
         fixed: the kernel has no such parameter, the style is always "auto". plain: a register array, no ``bv_ram``.
+        loadable: constants that can come from the start-up loader (the kernel has ``<NAME>_TARGET`` and a load port).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Store:
     copies: int = 1
     fixed: bool = False
     plain: bool = False
+    loadable: bool = False
     style: str = AUTO
 
     @property
@@ -51,10 +53,11 @@ class Store:
         return "const" if self.const else "buffer"
 
     def styles(self, ultra_constants: bool = False) -> tuple[str, ...]:
-        """Styles that this store can have: UltraRAM has no initial contents, and shallow memories stay as they are."""
+        """Styles that this store can have. UltraRAM has no initial contents: constants there must be loadable."""
         if self.fixed:
             return (AUTO,)
-        return (DISTRIBUTED, BLOCK) if self.const and not ultra_constants else (DISTRIBUTED, BLOCK, ULTRA)
+        ultra = not self.const or (ultra_constants and self.loadable)
+        return (DISTRIBUTED, BLOCK, ULTRA) if ultra else (DISTRIBUTED, BLOCK)
 
     @property
     def chosen(self) -> str:

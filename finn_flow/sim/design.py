@@ -85,7 +85,8 @@ class DesignSim:
             if left.exists():
                 shutil.rmtree(left)
         build_simulator(TOP, [f.resolve() for f in sources], len(self.design.inputs), len(self.design.outputs),
-                        partial.resolve(), defines=defines, optimize=optimize, split=split, jobs=jobs)
+                        partial.resolve(), defines=defines, optimize=optimize, split=split, jobs=jobs,
+                        load="load" if self.design.loads else None, load_stages=len(self.design.loads))
         partial.rename(self.work)
 
     def run(self, frames: np.ndarray, *, stalls: Stalls = NO_STALLS, throttle: int = 0, patience: int | None = None,
@@ -114,7 +115,8 @@ class DesignSim:
             where = cwd
         result = run_simulator(self.exe.resolve(), [(self.design.inputs[0], frames)], self.design.outputs,
                                len(frames) if expect is None else expect, cwd=where, stalls=stalls, patience=patience,
-                               throttle=throttle, progress=progress, progress_every=progress_every, plusargs=args)
+                               throttle=throttle, progress=progress, progress_every=progress_every, plusargs=args,
+                               load=self.design.load_file)
         return result, self.states(result.log)
 
     def states(self, log: str) -> list[FifoState]:

@@ -2,11 +2,15 @@
 // Generic AXI-stream harness around a Verilated top: feeds files of beats into the inputs, collects the outputs,
 // stalls both sides at random on request, checks the handshake rules and reports what happened as JSON.
 //
-// Generated beside it: "ports.inc" with one IN_PORT(i, data, valid, ready) / OUT_PORT(...) line per stream.
+// Generated beside it: "ports.inc" with one IN_PORT(i, data, valid, ready) / OUT_PORT(...) line per stream, and the
+// port of the load bus (BV_LOAD) with the number of registers behind it, where there is one.
 //
 //   sim --in I FILE BYTES BEATS_PER_FRAME --out I FILE BYTES BEATS_PER_FRAME TOTAL_BEATS ...
 //       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--burst CYCLES] [--throttle CYCLES_PER_FRAME]
-//       [--patience CYCLES] [--progress CYCLES] [+PLUSARG ...]
+//       [--patience CYCLES] [--progress CYCLES] [--load FILE] [+PLUSARG ...]
+//
+// --load: what goes down the load bus (finn_flow/load.py), beat by beat, before the reset ends. With BV_LOAD_IDLE=SEED
+// in the environment the bus rests in half of the cycles.
 //
 // (--burst: stretches of an input are 16 times shorter, so that a blocked output presses back through a full design.)
 // A stalled port is idle in PERCENT of the cycles at random; with --burst, stretches of up to CYCLES cycles in which it
@@ -85,6 +89,7 @@ int main(int argc, char** argv) {
   uint64_t patience = 100000, throttle = 0, progress = 0;
   uint64_t burst = 0, in_seed = 1, out_seed = 1;
   int in_pct = 0, out_pct = 0;
+  std::string load;
   for (int a = 1; a < argc;) {
     std::string k = argv[a++];
     auto next = [&] { return a < argc ? argv[a++] : (std::fprintf(stderr, "missing value after %s\n", k.c_str()), std::exit(2), argv[0]); };
@@ -103,6 +108,7 @@ int main(int argc, char** argv) {
     else if (k == "--throttle") throttle = num();
     else if (k == "--patience") patience = num();
     else if (k == "--progress") progress = num();
+    else if (k == "--load") load = next();
     else if (k[0] == '+') continue;
     else { std::fprintf(stderr, "unknown option %s\n", k.c_str()); return 2; }
   }
@@ -124,6 +130,33 @@ int main(int argc, char** argv) {
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
+#ifdef BV_LOAD
+  {
+    auto drive = [&](uint64_t data, uint32_t control) {
+      const uint32_t words[3] = {uint32_t(data), uint32_t(data >> 32), control};
+      put(top.BV_LOAD, reinterpret_cast<const uint8_t*>(words), sizeof words);
+      reset_cycle();
+    };
+    const char* idle_seed = std::getenv("BV_LOAD_IDLE");
+    Rng rng(idle_seed ? std::strtoull(idle_seed, nullptr, 10) : 1);
+    drive(0, 0);
+    if (load.empty()) { std::fprintf(stderr, "the design has memories to be loaded: --load is missing\n"); return 2; }
+    const auto bytes = read_file(load);
+    std::vector<uint64_t> words(bytes.size() / 8);
+    std::memcpy(words.data(), bytes.data(), words.size() * 8);
+    for (size_t at = 0; at < words.size();) {
+      const uint64_t head = words[at], n = words[at + 1];
+      drive(head, 3);
+      for (uint64_t i = 0; i < n; ++i) {
+        while (idle_seed && rng.percent() < 50) drive(0x5a5a5a5a5a5a5a5aull, 0);
+        drive(words[at + 2 + i], 2);
+      }
+      at += 2 + n;
+    }
+    drive(0, 0);
+    for (int i = 0; i < BV_LOAD_STAGES; ++i) reset_cycle();
+  }
+#endif
   for (int i = 0; i < 8; ++i) reset_cycle();
   top.ap_clk = 0; top.ap_rst_n = 1; top.eval();
 
