@@ -3,7 +3,7 @@
 The load bus {valid, head, 64 bits} passes through every node that has such a memory (rtl/bv_util.sv, ``bv_rom``). A
 segment is a head beat, target number and first word, and the memory's words in beats of 64 bits, lowest bits first.
 
-File ``load.bin``, little endian: per segment its head beat and the number of beats behind it (64 bits each), then these.
+File ``load.bin``, little endian words of 64 bits: per segment its head beat, the number of beats behind it, then these.
 """
 
 from __future__ import annotations

@@ -87,8 +87,10 @@ def _given(config: MemoryConfig, layers: dict[str, Layer]) -> dict[str, dict[str
                             "lists nodes and memories")
         legal = stores[memory].styles(config.ultra_constants)
         if style not in legal:
-            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", "UltraRAM has no initial contents",
-                            f"choose {' or '.join(legal)}")
+            loader = ", or set `memory.ultra_constants: true`" if style in stores[memory].styles(True) else ""
+            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", "UltraRAM has no initial contents"
+                            + ("" if loader else ", and no loader reaches this memory"),
+                            f"choose {' or '.join(legal)}{loader}")
         found[node][memory] = style
     return found
 

@@ -81,7 +81,8 @@ module bv_binary_linear #(
   bv_linear_front #(.GROUPS(TG), .KF(KF), .MF(MF), .WIDTH(TP * SIMD), .SETS(SETS), .REPEAT(REPEAT)) u_front (
       .clk, .rst, .schedule, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_en, .mem_addr,
       .valid(v[0]), .first(first[0]), .last(last[0]), .eaddr(eaddr[0]), .x);
-  bv_rom #(.WIDTH(PE * SIMD), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE), .TARGET(WEIGHT_TARGET)) u_weights (
+  bv_rom #(.WIDTH(PE * SIMD), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE),
+           .TARGET(WEIGHT_TARGET)) u_weights (
       .clk, .en(mem_en), .addr(mem_addr), .data(w), .load);
 
   always_ff @(posedge clk) begin

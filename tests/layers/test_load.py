@@ -50,7 +50,8 @@ def test_loaded_constants_equal_the_golden_model(stem, attrs, tmp_path, monkeypa
 
     # what the loader leaves out or sends elsewhere is missing
     found = read(tmp_path / FILE)
-    for wrong in ([], [Segment(found[0].target + 1, 0, found[0].words)], [Segment(0, 0, found[0].words ^ np.uint64(1))]):
+    words = found[0].words
+    for wrong in ([], [Segment(1, 0, words)], [Segment(0, 0, words ^ np.uint64(1))]):
         write(tmp_path / "wrong.bin", wrong)
         got = run_simulator(sim.exe, list(zip(layer.inputs(), inputs)), layer.outputs(), 5, cwd=tmp_path,
                             load=tmp_path / "wrong.bin")
