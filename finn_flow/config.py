@@ -37,8 +37,8 @@ class MemoryConfig(BaseModel):
     share: float = Field(0.85, gt=0, le=1, description="share of block RAM and UltraRAM that may be used")
     lut_share: float = Field(0.75, gt=0, le=1, description="share of the look-up tables for logic and memories")
     ultra_constants: bool = Field(False, description="constants in UltraRAM, which a start-up loader must then fill")
-    styles: dict[str, Literal["distributed", "block", "ultra"]] = Field(
-        {}, description="styles that are given: {node.MEMORY: style}")
+    styles: dict[str, Literal["distributed", "block", "ultra", "stream"]] = Field(
+        {}, description="styles that are given: {node.MEMORY: style}; stream: weights stay in the memory of the system")
 
 
 class BuildConfig(BaseModel):

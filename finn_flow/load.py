@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .layers.base import Constants, Layer, Memory
-from .layers.storage import ULTRA
+from .layers.storage import STREAM, ULTRA
 
 #: bits of the load bus: 64 of data, head, valid
 BUS = 66
@@ -38,6 +38,16 @@ class Segment:
 def loaded(layer: Layer) -> list[str]:
     """Names of the memories of a layer that have no initial contents."""
     return [s.name for s in layer.styled_stores() if s.const and s.style == ULTRA]
+
+
+def streamed(layer: Layer) -> list[str]:
+    """Names of the memories of a layer whose words come as a stream, over and over, from the memory of the system."""
+    return [s.name for s in layer.styled_stores() if s.style == STREAM]
+
+
+def stream_words(memory: Memory) -> np.ndarray:
+    """The words of a streamed memory as they lie in the memory of the system: uint8 (depth, bytes of a word)."""
+    return memory.packed()
 
 
 def beats(memory: Memory) -> np.ndarray:

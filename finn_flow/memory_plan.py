@@ -20,7 +20,7 @@ from . import graph, ops
 from .config import MemoryConfig
 from .devices import Device, device_of
 from .layers.base import Layer
-from .layers.storage import AUTO, ULTRA, Store
+from .layers.storage import AUTO, STREAM, ULTRA, Store
 
 #: prices in look-up tables where nothing is scarce: a block RAM of 18 kbit, an UltraRAM
 BRAM_LUTS, URAM_LUTS = 120.0, 900.0
@@ -85,11 +85,14 @@ def _given(config: MemoryConfig, layers: dict[str, Layer]) -> dict[str, dict[str
             raise UserError(f"`memory.styles` names `{key}`, which is no memory of this design.", "memory.styles",
                             do=f"its memories: {', '.join(stores)}" if stores else "report/memory.json of a build "
                             "lists nodes and memories")
-        legal = stores[memory].styles(config.ultra_constants)
+        store = stores[memory]
+        legal = (*store.styles(config.ultra_constants), *([STREAM] if store.streamable else []))
         if style not in legal:
-            loader = ", or set `memory.ultra_constants: true`" if style in stores[memory].styles(True) else ""
-            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", "UltraRAM has no initial contents"
-                            + ("" if loader else ", and no loader reaches this memory"),
+            loader = ", or set `memory.ultra_constants: true`" if style in store.styles(True) else ""
+            why = "only the weights of a linear layer that no engine shares can come as a stream"
+            if style != STREAM:
+                why = "UltraRAM has no initial contents" + ("" if loader else ", and no loader reaches this memory")
+            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", why,
                             f"choose {' or '.join(legal)}{loader}")
         found[node][memory] = style
     return found

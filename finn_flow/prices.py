@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from .layers.base import Layer
-from .layers.storage import DISTRIBUTED, ULTRA, Cost, Store
+from .layers.storage import AUTO, DISTRIBUTED, ULTRA, Cost, Store
 from .memory_plan import TINY
 
 
@@ -40,7 +40,7 @@ DEFAULT = Prices()
 
 def choices(store: Store, prices: Prices) -> list[Cost]:
     """What a memory can be made of on a device."""
-    if not prices.planned or store.fixed or store.depth <= TINY:
+    if not prices.planned or store.fixed or store.depth <= TINY or store.style != AUTO:
         return [store.cost]
     styles = [s for s in store.styles(prices.loader) if s != ULTRA or prices.ultra]
     return [store.with_style(s).cost for s in styles or (DISTRIBUTED,)]

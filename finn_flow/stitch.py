@@ -8,6 +8,7 @@ Written by :func:`stitch` into a folder laid out like FINN's ``stitched_ip``:
     ip/<node>.v              the wrapper of each node
     hls/<node>/              what Vitis HLS wrote for a node that takes it in place of its kernel
     mem/<node>_<memory>.mem  constants; looked up by their basename (run simulations in this folder)
+    mem/<port>.bin           words of weights that come as a stream, each in whole bytes (ports weight<i>_V)
     mem/load.bin             constants that a start-up loader writes (see :mod:`.load`), where there are any
     design.json              streams, nodes, FIFO numbers: what simulation and host need to know
     graph.onnx               the hardware graph that the design was made from
@@ -53,12 +54,14 @@ class Design:
     fifos: list[str]
     nodes: dict[str, dict[str, Any]]
     loads: list[dict[str, Any]] = field(default_factory=list)
+    #: weights that stay in the memory of the system: port, node, memory, words and bytes of a word
+    weights: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def load(cls, folder: Path) -> Design:
         d = json.loads((folder / "design.json").read_text())
-        return cls(Path(folder), [stream_from_dict(s) for s in d["inputs"]],
-                   [stream_from_dict(s) for s in d["outputs"]], d["fifos"], d["nodes"], d.get("loads", []))
+        ins, outs = ([stream_from_dict(s) for s in d[k]] for k in ("inputs", "outputs"))
+        return cls(Path(folder), ins, outs, d["fifos"], d["nodes"], d.get("loads", []), d.get("weights", []))
 
     @property
     def sources(self) -> list[Path]:
@@ -150,6 +153,7 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     gates = graph.gates(model)
     loads: list[dict[str, Any]] = []
     segments: list[load.Segment] = []
+    weights: list[dict[str, Any]] = []
     bus = "load"
     for n in model.graph.node:
         layer, constants = ops.layer_of(n, model)
@@ -185,6 +189,13 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
             loads += [{"target": s.target, "node": n.name, "memory": k, "beats": len(s.words)}
                       for s, k in zip(filled, late)]
             segments += filled
+        for k in [] if n.name in hls else load.streamed(layer):
+            words = load.stream_words(layer.memories(constants)[k])
+            port = f"weight{len(weights)}_V"
+            (folder / "mem" / f"{port}.bin").write_bytes(words.tobytes())
+            weights.append({"port": port, "node": n.name, "memory": k,
+                            "words": words.shape[0], "bytes": words.shape[1]})
+            ports += [f".{k.lower()}_V_{s}({port}_{s})" for s in ("TDATA", "TVALID", "TREADY")]
         module = hls[n.name].module if n.name in hls else n.name
         instances.append(f"  {module} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")
         nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.frame_cycles),
@@ -193,6 +204,9 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     if loads:
         ports.append(f"input wire [{load.BUS - 1}:0] load")
         load.write(folder / "mem" / load.FILE, segments)
+    for w in weights:
+        ports += [f"input wire [{8 * w['bytes'] - 1}:0] {w['port']}_TDATA", f"input wire {w['port']}_TVALID",
+                  f"output wire {w['port']}_TREADY"]
     for e in inputs:
         w = graph.sink_stream(model, e).padded_width
         p = f"in{e.source_port}_V"
@@ -213,9 +227,9 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     (folder / "all_verilog_srcs.txt").write_text("\n".join(listed) + "\n")
     ins = [graph.sink_stream(model, e) for e in inputs]
     outs = [graph.source_stream(model, e) for e in outputs]
-    design = Design(folder, ins, outs, [n.name for n in graph.fifos(model)], nodes, loads)
+    design = Design(folder, ins, outs, [n.name for n in graph.fifos(model)], nodes, loads, weights)
     (folder / "design.json").write_text(json.dumps({
         "top": TOP, "inputs": [stream_dict(s) for s in ins], "outputs": [stream_dict(s) for s in outs],
-        "fifos": design.fifos, "nodes": nodes, "loads": loads}, indent=2) + "\n")
+        "fifos": design.fifos, "nodes": nodes, "loads": loads, "weights": weights}, indent=2) + "\n")
     model.save(str(folder / "graph.onnx"))
     return design

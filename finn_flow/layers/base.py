@@ -161,7 +161,7 @@ class Layer(BaseModel):
     def _check_styles(self) -> None:
         known = {s.name: s for s in self.stores()}
         for name, style in self.style_map().items():
-            legal = known[name].styles(ultra_constants=True) if name in known else ()
+            legal = known[name].legal if name in known else ()
             if style not in legal:
                 raise FoldingError(f"Memory style {name}={style} is not possible.", where=f"layer {self.stem}",
                                    do=f"choose one of {', '.join(legal)}" if legal

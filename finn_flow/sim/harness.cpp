@@ -7,8 +7,11 @@
 //
 //   sim --in I FILE BYTES BEATS_PER_FRAME --out I FILE BYTES BEATS_PER_FRAME TOTAL_BEATS ...
 //       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--burst CYCLES] [--throttle CYCLES_PER_FRAME]
-//       [--patience CYCLES] [--progress CYCLES] [--load FILE] [+PLUSARG ...]
+//       [--patience CYCLES] [--progress CYCLES] [--load FILE] [--weights I FILE BYTES]... [--memory BYTES_PER_CYCLE]
+//       [+PLUSARG ...]
 //
+// --weights: words that a WEIGHT_PORT reads over and over. --memory: they come from a memory of that bandwidth (in all) in
+// bursts with random latencies; otherwise as fast as they are taken, but for the stalls of the inputs.
 // --load: what goes down the load bus (finn_flow/load.py), beat by beat, before the reset ends. With BV_LOAD_IDLE=SEED
 // in the environment the bus rests in half of the cycles.
 //
@@ -19,6 +22,7 @@
 //
 // exit 0: all output beats received; 3: nothing moved for PATIENCE cycles; 4: handshake rule broken; 5: surplus output.
 #include <cinttypes>
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -71,6 +75,25 @@ struct Stream {
   Stalls stalls;
 };
 
+// A memory of limited bandwidth: bursts of 1 KiB arrive 40 to 300 cycles after they were asked for, in order, up to four
+// of them are held or under way.
+struct Memory {
+  static constexpr uint64_t kBurst = 1024, kOpen = 4;
+  Rng rng{1};
+  double rate = 0, credit = 0;
+  uint64_t held = 0;                     // bytes that are here
+  std::vector<uint64_t> due;             // cycles at which bursts arrive
+  void cycle(uint64_t now) {
+    credit = std::min(credit + rate, double(kBurst));
+    if (credit >= double(kBurst) && held + due.size() * kBurst + kBurst <= kOpen * kBurst) {
+      credit -= double(kBurst);
+      const uint64_t at = now + 40 + rng.percent() * 26 / 10;
+      due.push_back(due.empty() ? at : std::max(at, due.back()));
+    }
+    while (!due.empty() && due.front() <= now) { held += kBurst; due.erase(due.begin()); }
+  }
+};
+
 std::vector<uint8_t> read_file(const std::string& name) {
   std::FILE* f = std::fopen(name.c_str(), "rb");
   if (!f) { std::fprintf(stderr, "cannot read %s\n", name.c_str()); std::exit(2); }
@@ -85,7 +108,9 @@ std::vector<uint8_t> read_file(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<Stream> ins, outs;
+  std::vector<Stream> ins, outs, weights;
+  std::vector<Memory> memories;
+  double bandwidth = 0;
   uint64_t patience = 100000, throttle = 0, progress = 0;
   uint64_t burst = 0, in_seed = 1, out_seed = 1;
   int in_pct = 0, out_pct = 0;
@@ -109,12 +134,23 @@ int main(int argc, char** argv) {
     else if (k == "--patience") patience = num();
     else if (k == "--progress") progress = num();
     else if (k == "--load") load = next();
+    else if (k == "--weights") {
+      size_t i = num();
+      if (weights.size() <= i) weights.resize(i + 1);
+      weights[i].file = next(); weights[i].bytes = num(); weights[i].data = read_file(weights[i].file);
+      weights[i].total = weights[i].data.size() / weights[i].bytes;
+    } else if (k == "--memory") bandwidth = std::strtod(next(), nullptr);
     else if (k[0] == '+') continue;
     else { std::fprintf(stderr, "unknown option %s\n", k.c_str()); return 2; }
   }
 
   for (size_t i = 0; i < ins.size(); ++i) ins[i].stalls = Stalls{Rng(in_seed + 1000 * i), in_pct, (burst + 15) / 16};
   for (size_t i = 0; i < outs.size(); ++i) outs[i].stalls = Stalls{Rng(out_seed + 77 + 1000 * i), out_pct, burst};
+
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i].stalls = Stalls{Rng(in_seed + 500 + 1000 * i), in_pct, 0};
+    memories.push_back(Memory{Rng(in_seed + 900 + i), bandwidth / double(weights.size()), 0, 0, {}});
+  }
 
   VerilatedContext ctx;
   ctx.commandArgs(argc, argv);
@@ -127,9 +163,11 @@ int main(int argc, char** argv) {
   top.ap_rst_n = 0;
 #define IN_PORT(i, D, V, R) top.V = 0;
 #define OUT_PORT(i, D, V, R) top.R = 0;
+#define WEIGHT_PORT(i, D, V, R) if (weights.size() <= i) { std::fprintf(stderr, "--weights %d is missing\n", i); return 2; } top.V = 0;
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
+#undef WEIGHT_PORT
 #ifdef BV_LOAD
   {
     auto drive = [&](uint64_t data, uint32_t control) {
@@ -178,9 +216,19 @@ int main(int argc, char** argv) {
         st.offered = true; put(top.D, &st.data[st.done * st.bytes], st.bytes); }                    \
       top.V = st.offered; }
 #define OUT_PORT(i, D, V, R) top.R = !outs[i].stalls.next();
+#define WEIGHT_PORT(i, D, V, R)                                                                     \
+    { Stream& st = weights[i];                                                                      \
+      Memory& m = memories[i];                                                                      \
+      const bool idle = st.stalls.next();                                                           \
+      if (m.rate) m.cycle(cycle);                                                                   \
+      if (!st.offered && !idle && (!m.rate || m.held >= st.bytes)) {                                \
+        st.offered = true; if (m.rate) m.held -= st.bytes;                                          \
+        put(top.D, &st.data[st.done * st.bytes], st.bytes); }                                       \
+      top.V = st.offered; }
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
+#undef WEIGHT_PORT
     top.eval();
     // observe the handshakes of this cycle
     bool moved = false;
@@ -205,9 +253,13 @@ int main(int argc, char** argv) {
           } else ++surplus;                                                                         \
         } }                                                                                         \
       st.offered = top.V && !top.R; }
+#define WEIGHT_PORT(i, D, V, R)                                                                     \
+    { Stream& st = weights[i];                                                                      \
+      if (st.offered && top.R) { st.done = st.done + 1 == st.total ? 0 : st.done + 1; st.offered = false; } }
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
+#undef WEIGHT_PORT
     top.ap_clk = 1; top.eval();
     top.ap_clk = 0;
     ++cycle;

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bhvit.finn_flow.layers.base import FoldingError
 from bhvit.finn_flow.layers.registry import layers
-from bhvit.finn_flow.layers.storage import ULTRA
+from bhvit.finn_flow.layers.storage import STREAM, ULTRA
 from bhvit.finn_flow.load import FILE, Segment, beats, loaded, read, segments, write
 from bhvit.finn_flow.sim.kernel import KernelSim
 from bhvit.finn_flow.sim.verilate import Stalls, run_simulator
@@ -97,3 +98,39 @@ def test_a_wrapper_without_loaded_memories_has_no_bus():
     constants = layer.random_constants(np.random.default_rng(1))
     assert "load" not in wrapper(layer, "a", constants)
     assert ".WEIGHT_TARGET(9)" in wrapper(ultra(stem, attrs), "a", constants, 9)
+
+
+STREAMED = [
+    ("int_linear", dict(token_dims=[6], in_channels=6, out_channels=9, PE=3, SIMD=3, TP=2, sh1=7, act=0)),
+    ("int_linear", dict(token_dims=[1], in_channels=16, out_channels=10, PE=2, SIMD=8, sh1=0, act=0)),
+    ("binary_linear", dict(token_dims=[4], in_channels=24, out_channels=6, PE=3, SIMD=12, TP=2, act=1, res1=1, res2=1,
+                           o_bits=16, o2_bits=14, sh1=3, sh2=4, k2=2)),
+]
+
+
+@pytest.mark.parametrize("stem, attrs", STREAMED, ids=[f"{s}-{i}" for i, (s, _) in enumerate(STREAMED)])
+def test_streamed_weights_equal_the_golden_model(stem, attrs, tmp_path):
+    layer = layers()[stem](**attrs, styles=f"WEIGHT={STREAM}")
+    rng = np.random.default_rng(9)
+    constants, inputs = layer.random_constants(rng), layer.random_inputs(rng, 6)
+    expected = layer.golden(inputs, constants)
+    assert len(np.unique(expected[0])) > 1 and layer.styled_stores()[-2].cost.lut == 0
+    sim = KernelSim(layer, constants, tmp_path)
+    free = sim.run(inputs)
+    assert free.interval == layer.cycles(), "a stream that is always there costs no cycle"
+    for stalls, bandwidth in ((Stalls(), 0.0), (STALLS[1], 0.0), (Stalls(), 0.7), (STALLS[1], 3.0)):
+        got = sim.run(inputs, stalls, bandwidth=bandwidth)
+        assert got.status == 0, got.log
+        assert np.array_equal(got.outputs[0], expected[0]), (stalls, bandwidth)
+    slow = sim.run(inputs, bandwidth=0.25)
+    assert np.array_equal(slow.outputs[0], expected[0]) and slow.cycles > free.cycles, "the bandwidth has no effect"
+    file, size = sim.weights[0]
+    words = np.frombuffer(file.read_bytes(), np.uint8).reshape(-1, size)
+    file.write_bytes(np.roll(words, 1, axis=0).tobytes())  # out of step by a word
+    assert not np.array_equal(sim.run(inputs).outputs[0], expected[0])
+
+
+def test_an_engine_has_no_streamed_weights():
+    stem, attrs = STREAMED[0]
+    with pytest.raises(FoldingError, match="WEIGHT=stream is not possible"):
+        layers()[stem](**attrs, sets=2, styles=f"WEIGHT={STREAM}")
