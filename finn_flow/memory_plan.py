@@ -71,6 +71,18 @@ def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> 
     return model
 
 
+def keep_outside(model: ModelWrapper, config: MemoryConfig) -> ModelWrapper:
+    """Mark the weights that stay in the memory of the system: folding must know that they cost nothing."""
+    for key, style in config.styles.items():
+        if style == STREAM:
+            node, _, memory = key.rpartition(".")
+            for n in (n for n in model.graph.node if n.name == node):
+                layer = ops.layer_from_node(n)
+                if any(s.name == memory and s.streamable for s in layer.stores()):  # others are refused by the plan
+                    ops.set_layer(n, layer.model_copy(update={"styles": f"{memory}={STREAM}"}))
+    return model
+
+
 def _styled(layer: Layer, styles: dict[str, str]) -> Layer:
     order = [s.name for s in layer.stores() if s.name in styles]
     return layer.model_copy(update={"styles": " ".join(f"{k}={styles[k]}" for k in order)})
