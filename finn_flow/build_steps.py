@@ -160,7 +160,7 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     implementation.refuse_without_verilog(model, verilog, ctx.folder)  # depths are those of the design as it is
     with scratch(ctx.folder / "fifo_sizing") as work:
         model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
-                                               hls_rtl=verilog)
+                                               hls_rtl=verilog, small=ctx.config.fifos == "small")
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model
@@ -217,7 +217,7 @@ STEPS = (
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "share",
                                         "implementation", "optimize", "memory", "board", "part"),
          ("report/auto_folding_config.json",)),
-    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend"),
+    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend", "fifos"),
          ("report/fifo_sizing.json", "report/implementation.json")),
     Step("step_bhvit_plan_memory", step_plan_memory, ("memory", "board", "part"), ("report/memory.json",),
          checked=False),
