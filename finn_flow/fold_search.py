@@ -1,8 +1,9 @@
 """The search behind :func:`.folding.choose`: the cheapest foldings that meet a target, neighbours considered.
 
 Three kinds of moves: node by node in dataflow order; every node again with its producers and consumers known, until
-nothing gets cheaper; and whole regions, the layers that see the same tokens, to another number of tokens per beat
-(one layer alone would need width converters on all sides).
+nothing gets cheaper; and, where memories are priced for a device, whole regions, the layers that see the same tokens,
+to another number of tokens per beat (one layer alone would need width converters on all sides, and only deeper weight
+memories pay for that).
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ class Search:
             self.found[node.name] = chosen
         names = [n.name for n in reversed(self.nodes)]
         self.sweep(names)
-        for _ in range(SWEEPS):
+        for _ in range(SWEEPS if self.prices.planned else 0):
             if not any([self.move(region) for region in self.regions()]):
                 break
             self.sweep(names)
