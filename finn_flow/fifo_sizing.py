@@ -21,7 +21,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit.errors import CheckFailed
 
 from . import graph, ops
-from .fifo_trim import trim
+from .fifo_trim import Trimmer, singles
 from .layers.registry import layers
 from .memory_plan import free_depth
 from .sim.design import SHORT, DesignSim, FifoState
@@ -52,7 +52,7 @@ class Sizing:
     simulated_cycles: int
     rounds: int
     states: list[FifoState] = field(default_factory=list)
-    trimmed: float | None = None
+    trimmed: bool = False
 
 
 def round_depth(high_water: int, width: int) -> int:
@@ -124,20 +124,22 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     def keeps(r: SimResult) -> bool:
         return r.status == 0 and (r.interval or math.inf) <= interval * (1 + TOLERANCE) + 2
 
-    trimmed = None
     if small:
-        trimmed = trim(model, lambda d, what: run(frames, 0, d, what), depths, high, bounds, keeps,
-                       lambda n, mark: round_depth(mark, widths[n]))
-        if trimmed is not None:
-            bits = [sum(d[n] * widths[n] for n in d) / 1e6 for d in (depths, trimmed.depths)]
-            log(f"FIFO sizing: {bits[0]:.2f} Mbit become {bits[1]:.2f} Mbit")
-            depths, high = trimmed.depths, trimmed.high
+        single = depths | dict.fromkeys(singles(model, high, interval), 1)
+        if not keeps(run(frames, 0, single, "single registers where beats are far apart")[0]):
+            single = depths
+        trimmer = Trimmer(model, single, high, bounds, lambda d, what: run(frames, 0, d, what), keeps,
+                          lambda n, mark: round_depth(mark, widths[n]))
+        trimmer.trim()
+        bits = [sum(d[n] * widths[n] for n in d) / 1e6 for d in (depths, trimmer.depths)]
+        log(f"FIFO sizing: {bits[0]:.2f} Mbit become {bits[1]:.2f} Mbit")
+        depths, high = trimmer.depths, trimmer.high
     for _ in range(12):
         result, states = run(frames, 0, depths, "sized, input unthrottled")
         steady = result.interval or math.inf
         if keeps(result):
             return graph.set_depths(model, depths), Sizing(depths, high, steady, result.latency, frames, cycles, rounds,
-                                                           states, trimmed.part if trimmed else None)
+                                                           states, small)
         limit = {s.name for s in states if s.max_count >= s.depth}
         grown = {n: min(bounds[n], 2 * d) if n in limit else d for n, d in depths.items()}
         if grown == depths:
@@ -172,5 +174,5 @@ def report(model: ModelWrapper, sizing: Sizing | None = None) -> dict[str, Any]:
         out["bhvit"] = {"source": "RTL simulation", "high_water": sizing.high_water, "frames": sizing.frames,
                         "interval_cycles": sizing.interval, "latency_cycles": sizing.latency,
                         "simulated_cycles": sizing.simulated_cycles, "rounds": sizing.rounds,
-                        "trimmed_to_part_of_a_frame": sizing.trimmed}
+                        "trimmed": sizing.trimmed}
     return out

@@ -1,16 +1,18 @@
 """Smaller FIFOs: what bursts alone had filled is taken away, what a residual has to wait for stays.
 
 With unlimited FIFOs a fast layer runs ahead and fills whatever lies behind it, although it could as well wait. Only
-where streams join again must a FIFO hold what the slower branch still works on. So all FIFOs but those of residuals are
-cut to a part of a frame, the smallest part with which the design keeps its interval; the residuals, without a limit,
-then show what they need, which is less than before, because nothing runs ahead any more.
+where streams join again must a FIFO hold what the slower branch still works on, and where a layer that is never idle
+gets its data in bursts. So FIFOs that are no residuals are cut to a few beats, all together, then half of them, and so
+on, as long as that is worth a simulation and the design keeps its interval. Residuals have no limit meanwhile and show
+what they need, which is less than before where nothing runs ahead any more.
+
+Streams with beats far apart get a single register (depth 1, a beat every other cycle) where one is enough.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qonnx.core.modelwrapper import ModelWrapper
 
@@ -18,18 +20,69 @@ from . import graph, ops
 from .sim.design import FifoState
 from .sim.verilate import SimResult
 
-#: parts of a frame that are tried, and beats that every FIFO keeps (one row of look-up table memory)
-PARTS = (0, 1 / 64, 1 / 16, 1 / 4)
+#: beats that a cut FIFO keeps (one row of look-up table memory)
 LEAST = 32
+#: part of all FIFO bits that a group must have to be worth a simulation, and simulations at most
+WORTH, TRIALS = 0.02, 30
+#: cycles between beats from which a single register will do
+APART = 3
 
 
-@dataclass(frozen=True)
-class Trimmed:
-    """Outcome: depths by FIFO, high-water marks of the trial, and the part of a frame that the others keep."""
+@dataclass
+class Trimmer:
+    """Cuts the FIFOs of a graph; ``depths`` is the smallest set that kept the interval, ``high`` its marks.
 
+    Attributes:
+        run: simulates depths by FIFO, with a word for the log. keeps: whether a run keeps the interval.
+        bounds: unlimited depths. rounded: depth of a FIFO for a high-water mark.
+    """
+
+    model: ModelWrapper
     depths: dict[str, int]
     high: dict[str, int]
-    part: float
+    bounds: Mapping[str, int]
+    run: Callable[[dict[str, int], str], tuple[SimResult, list[FifoState]]]
+    keeps: Callable[[SimResult], bool]
+    rounded: Callable[[str, int], int]
+    trials: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.width = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(self.model)}
+        self.residuals = residuals(self.model, self.high)
+
+    def trim(self) -> bool:
+        """Cut what can be cut; whether anything was."""
+        others = [n for n in self.depths if n not in self.residuals and self.depths[n] > LEAST]
+        others.sort(key=lambda n: -self.bits(n))
+        self._cut(others, self.bits(*self.depths) * WORTH)
+        return self.trials > 0
+
+    def bits(self, *names: str) -> int:
+        return sum(self.depths[n] * self.width[n] for n in names)
+
+    def _cut(self, group: list[str], worth: float) -> None:
+        if not group or self.bits(*group) < worth or self.trials >= TRIALS:
+            return
+        if self._try(group, LEAST):
+            return
+        if len(group) == 1:
+            self._try(group, self.depths[group[0]] // 2)
+            return
+        half = (len(group) + 1) // 2
+        self._cut(group[:half], worth)
+        self._cut(group[half:], worth)
+
+    def _try(self, group: list[str], depth: int) -> bool:
+        trial = {n: depth if n in group else self.bounds[n] if n in self.residuals else d
+                 for n, d in self.depths.items()}
+        self.trials += 1
+        mbit = self.bits(*group) / 1e6
+        result, states = self.run(trial, f"{len(group)} FIFOs of {mbit:.2f} Mbit cut to {depth} beats")
+        if not self.keeps(result):
+            return False
+        self.high = {s.name: s.max_count for s in states}
+        self.depths = {n: self.rounded(n, self.high[n]) if n in self.residuals else d for n, d in trial.items()}
+        return True
 
 
 def residuals(model: ModelWrapper, high: Mapping[str, int]) -> set[str]:
@@ -45,23 +98,11 @@ def residuals(model: ModelWrapper, high: Mapping[str, int]) -> set[str]:
     return found
 
 
-def trim(model: ModelWrapper, run: Callable[[dict[str, int], str], tuple[SimResult, list[FifoState]]],
-         depths: Mapping[str, int], high: Mapping[str, int], bounds: Mapping[str, int],
-         keeps: Callable[[SimResult], bool], rounded: Callable[[str, int], int]) -> Trimmed | None:
-    """Smaller depths, or None where nothing smaller keeps the interval.
-
-    Args:
-        run: simulates given depths, with a word for the log. depths, high: by FIFO, as sized without limits.
-        bounds: unlimited depths. keeps: whether a run keeps the interval. rounded: depth of a FIFO for a mark.
-    """
-    beats = {n.name: ops.layer_from_node(n).inputs()[0].beats for n in graph.fifos(model)}
-    free = residuals(model, high)
-    for part in PARTS:
-        trial = {n: bounds[n] if n in free else min(d, max(LEAST, math.ceil(part * beats[n])))
-                 for n, d in depths.items()}
-        result, states = run(trial, f"all but residuals cut to {part:.3g} of a frame")
-        if keeps(result):
-            marks = {s.name: s.max_count for s in states}
-            small = {n: min(d, rounded(n, marks[n]) if n in free else trial[n]) for n, d in depths.items()}
-            return Trimmed(small, marks, part)
-    return None
+def singles(model: ModelWrapper, high: Mapping[str, int], interval: float) -> set[str]:
+    """FIFOs that can be one register: never more than one beat inside, and beats far apart on average."""
+    found = set()
+    for n in graph.fifos(model):
+        layer = ops.layer_from_node(n)
+        if high[n.name] <= 1 and APART * layer.inputs()[0].beats * layer.passes <= interval:
+            found.add(n.name)
+    return found

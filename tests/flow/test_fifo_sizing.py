@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from bhvit.finn_flow import fifo_sizing, graph, ops, stitch
-from bhvit.finn_flow.fifo_trim import LEAST, PARTS, residuals, trim
+from bhvit.finn_flow.fifo_trim import LEAST, TRIALS, WORTH, Trimmer, residuals, singles
 from bhvit.finn_flow.layers.storage import Store
 from bhvit.finn_flow.sim.design import DesignSim
 
@@ -64,35 +62,42 @@ def test_small_fifos_keep_function_and_interval(tmp_path):
     assert result.status == 0 and np.array_equal(result.outputs[0], want)
     slowest = max(ops.layer_from_node(n).cycles() for n in model.graph.node if graph.stem(n) not in graph.PLUMBING)
     assert abs(result.interval - slowest) <= 2
-    assert sizing.trimmed == 0 and any("become" in line for line in lines)
+    assert sizing.trimmed and any("become" in line for line in lines)
 
 
-@pytest.mark.parametrize("needed, part", [(0, 0), (1 / 64, 1 / 64), (0.2, 1 / 4), (0.9, None)])
-def test_the_smallest_part_that_keeps_the_interval(needed, part):
-    """A FIFO that bursts fill, and the residual of a join that shrinks when the burst waits."""
+def test_groups_are_cut_as_long_as_the_interval_is_kept():
+    """Two FIFOs must keep their depth, one half of it; all others can be cut; residuals shrink with them."""
     model = streaming(networks.residual(tokens=6400), **FOLDINGS)
     beats = {f.name: ops.layer_from_node(f).inputs()[0].beats for f in graph.fifos(model)}
-    depths = {n: b // 2 for n, b in beats.items()}
-    bounds = dict.fromkeys(beats, 10**6)
+    depths, bounds = {n: b // 2 for n, b in beats.items()}, dict.fromkeys(beats, 10**6)
     high = {n: 1500 + i for i, n in enumerate(beats)}
     free = residuals(model, high)
-    tried = []
+    others = [n for n in beats if n not in free]
+    needed = {others[0]: depths[others[0]], others[3]: depths[others[3]], others[5]: depths[others[5]] // 2}
 
     def run(trial, what):
-        tried.append(trial)
-        assert all(trial[n] == bounds[n] for n in free)
-        cut = min(trial[n] / beats[n] for n in trial if n not in free)
-        return cut, [SimpleNamespace(name=n, max_count=700) for n in trial]
+        assert all(trial[n] == bounds[n] for n in free) and "cut to" in what
+        return all(trial[n] >= d for n, d in needed.items()), [SimpleNamespace(name=n, max_count=700) for n in trial]
 
-    found = trim(model, run, depths, high, bounds, lambda cut: cut >= needed, lambda _, mark: mark + 1)
-    assert len(tried) == (PARTS.index(part) + 1 if part is not None else len(PARTS))
-    if part is None:
-        assert found is None
-        return
-    assert found.part == part and set(found.depths) == set(depths)
-    assert {found.depths[n] for n in free} == {701}, "residuals take what they needed in the trial"
-    for n in set(depths) - free:
-        assert found.depths[n] == max(LEAST, math.ceil(part * beats[n]))
+    trimmer = Trimmer(model, dict(depths), high, bounds, run, bool, lambda _, mark: mark + 1)
+    before = trimmer.bits(*depths)
+    assert trimmer.trim() and trimmer.trials <= TRIALS
+    assert {n: trimmer.depths[n] for n in needed} == needed
+    left = before * WORTH
+    for n in set(others) - set(needed):
+        assert trimmer.depths[n] == LEAST or depths[n] * trimmer.width[n] < left
+    assert sum(trimmer.depths[n] == LEAST for n in others) >= len(others) // 2
+    assert {trimmer.depths[n] for n in free} == {701}, "residuals take what they needed in the trial"
+
+
+def test_single_registers_where_beats_are_far_apart():
+    model = streaming(networks.residual(tokens=24), **FOLDINGS)
+    high = {f.name: i % 2 + 1 for i, f in enumerate(graph.fifos(model))}
+    found = singles(model, high, 3 * 24)
+    assert found and all(high[n] == 1 for n in found)
+    for f in graph.fifos(model):
+        beats = ops.layer_from_node(f).inputs()[0].beats
+        assert (f.name in found) == (high[f.name] == 1 and beats <= 24)
 
 
 def test_residuals_are_the_inputs_that_wait():
