@@ -93,13 +93,15 @@ def verilator_version() -> str:
 
 def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: float, stalls: Stalls = NO_STALLS,
           backend: str = "open", clock_source: str = "assumed", report: Path | None = None, jobs: int = 2,
-          quiet: bool | None = None, optimize: str | None = None, requested: int | None = None) -> dict[str, Any]:
+          quiet: bool | None = None, optimize: str | None = None, requested: int | None = None,
+          bandwidth: float = 0.0) -> dict[str, Any]:
     """Simulate the stitched design on the reference's images and compare.
 
     Args:
         design_dir: the ``stitched_ip`` folder. work: folder of compiled simulators. report: file for the result.
         stalls: random stalls on both sides. jobs: compiler processes. optimize: g++ level, by default after the cycles.
-        requested: number of images that was asked for, as the reference may have fewer.
+        requested: number of images that was asked for, as the reference may have fewer. bandwidth: bytes per cycle of
+        the memory that streamed weights come from (0: no limit).
     Returns:
         The contents of ``cosim.json``; ``ok`` says whether everything was equal. On a difference ``difference`` names
         the place, on a standstill ``standstill`` the FIFOs; ``message`` says it in a sentence.
@@ -120,7 +122,8 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
     compiled = time.monotonic() - begun
     begun = time.monotonic()
     with Progress("RTL simulation", len(images), "frames", quiet=quiet) as bar:
-        result, states = sim.run(images, stalls=stalls, progress=lambda c, f: bar.update(f, info=f"cycle {c}"),
+        result, states = sim.run(images, stalls=stalls, bandwidth=bandwidth,
+                                 progress=lambda c, f: bar.update(f, info=f"cycle {c}"),
                                  progress_every=max(20_000, design.max_cycles // 4))
         bar.update(len(result.outputs[0]))
     seconds = time.monotonic() - begun
@@ -139,7 +142,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "clock_mhz": clock_mhz, "clock_source": clock_source, "fps": clock_mhz * 1e6 / interval if interval else None,
         "stalls": {"seed": stalls.seed, "input_percent": stalls.input_percent,
                    "output_percent": stalls.output_percent, "burst_cycles": stalls.burst} if stalled else None,
-        "simulator": verilator_version(), "sim_cycles": result.cycles,
+        **_outside(design, bandwidth), "simulator": verilator_version(), "sim_cycles": result.cycles,
         "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
         "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",
         "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles,
@@ -160,6 +163,17 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(out, indent=2) + "\n")
     return out
+
+
+def _outside(design: Design, bandwidth: float) -> dict[str, Any]:
+    """What came from outside the design besides images: loaded words, streamed bytes."""
+    found: dict[str, Any] = {}
+    if design.loads:
+        found["loaded_bits"] = 64 * sum(d["beats"] for d in design.loads)
+    if design.weights:
+        found["streamed_weights"] = {"bytes_per_pass": sum(w["words"] * w["bytes"] for w in design.weights),
+                                     "ports": len(design.weights), "bytes_per_cycle": bandwidth or None}
+    return found
 
 
 def check(out: dict[str, Any]) -> None:
