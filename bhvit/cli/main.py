@@ -40,6 +40,7 @@ COMMANDS = {
     "cosim": ("flow", "Simulate the stitched RTL and compare every output with PyTorch."),
     "shell-sim": ("shell", "Simulate a build with its DMA, from images in memory to logits in memory."),
     "bitstream": ("shell", "Bit file for a board, with timing, resources and power."),
+    "serial": ("shell", "Images through the serial port of a board, against PyTorch."),
     "synth": ("flow", "Resources of every distinct layer instance from Yosys."),
     "hls": ("hls", "The layers in Vitis HLS C++: simulation with g++, synthesis and cosimulation with Vitis."),
     "deploy": ("deploy", "Folder and zip for a PYNQ board: bitfile, driver, notebook, self-test, simulated device."),

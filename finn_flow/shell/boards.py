@@ -14,6 +14,19 @@ from bhvit.errors import UserError
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "board"
 
 
+class DefaultBuild(BaseModel):
+    """What is built for a board when no build is named: a file of configs/build, and images to check it with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    build: str = "bhvit_micro"
+    data: str | None = Field(None, description="data SPEC")
+
+    @property
+    def file(self) -> Path:
+        return FOLDER.parent / "build" / f"{self.build}.yaml"
+
+
 class Board(BaseModel):
     """A board and the tool chain that makes its bitstreams; ``settings`` are the tool chain's own."""
 
@@ -25,6 +38,7 @@ class Board(BaseModel):
     part: str
     clock_mhz: float = Field(gt=0, le=2000, description="clock unless --clock says another one")
     sources: list[str] = Field(min_length=1, description="where the facts come from")
+    default: DefaultBuild = DefaultBuild()
     settings: dict[str, Any] = {}
 
 

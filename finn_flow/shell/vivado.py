@@ -31,6 +31,9 @@ from .design import CONTROL_TOP, DMA_TOP, ShellParameters, shell_sources, verilo
 SCRIPTS = Path(__file__).with_name("tcl")
 STEM = "bhvit"
 COMMAND = ("vivado", "-mode", "batch", "-nojournal", "-log", "vivado.log", "-source", "tcl/run.tcl")
+#: macros that choose the primitives of a family. They are written into the sources that ask for them: macros that a
+#: project defines do not get into the IP that is packaged from it, which is synthesized on its own.
+MACROS = {"zynq_ultra": (), "zynq_7000": ("BV_XC7",)}
 ACCESS = {"rw": "read-write", "ro": "read-only", "w1c": "read-write", "w1s": "read-write"}
 
 
@@ -47,10 +50,11 @@ class Settings(BaseModel):
 
 
 def bitstream(build: Path, board: Board, design: Design, clock_mhz: float, *, jobs: int = 2,
-              run: bool = True, collect: bool = True) -> dict[str, Any]:
+              run: bool = True, collect: bool = True, data: str | None = None) -> dict[str, Any]:
     """Write the folder, run Vivado in it, read its reports.
 
     Args:
+        data: not used: the netlist is not simulated.
         run: False only writes the folder, or reads what Vivado has left there. collect: read the results.
     Returns:
         The contents of report/bitstream_<board>.json (finn_flow/shell/bitstream.py).
@@ -90,7 +94,8 @@ def prepare(folder: Path, board: Board, settings: Settings, design: Design, cloc
             "control": (CONTROL_TOP, verilog_top(CONTROL_TOP, "bhvit_control", p.of_control()))}
     for top, text in tops.values():
         (folder / "shell" / f"{top}.v").write_text(text)
-    _copy(design.sources, folder / "accelerator")
+    for f in _copy(design.sources, folder / "accelerator"):
+        define(f, MACROS[settings.family])
     memories = [f"accelerator/{f.name}" for f in _copy(sorted(design.memories.iterdir()), folder / "accelerator")]
     blocks = [
         _block("dma", tops["dma"][0], registers.DMA.vlnv, [*shell, f"shell/{DMA_TOP}.v"], masters=["m_axi_mm2s",
@@ -116,6 +121,14 @@ def accelerator_vlnv() -> str:
 def _copy(files: list[Path], folder: Path) -> list[Path]:
     folder.mkdir(exist_ok=True)
     return [Path(shutil.copyfile(f, folder / f.name)) for f in files]
+
+
+def define(source: Path, macros: tuple[str, ...]) -> None:
+    """Define macros in a Verilog source that asks for them."""
+    text = source.read_text()
+    lines = [f"`define {m}\n" for m in macros if re.search(rf"`ifn?def {m}\b", text)]
+    if lines:
+        source.write_text("".join(lines) + text)
 
 
 def _block(name: str, top: str, vlnv: str, sources: list[str], memories: list[str] | None = None, *,

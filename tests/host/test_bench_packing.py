@@ -11,4 +11,4 @@ def test_figures(monkeypatch):
         assert v["pack_MB_per_s"] > 0 and v["unpack_MB_per_s"] > 0
         slow = v["finn_pack_elements_per_s"]["default"]
         assert abs(v["ratio_to_finn"] - v["pack_elements_per_s"] / slow) < 1e-6 * v["ratio_to_finn"]
-    assert len(bench_packing.text(r).splitlines()) == 4
+    assert len(bench_packing.text(r).splitlines()) == 5

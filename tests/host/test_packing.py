@@ -86,6 +86,19 @@ def test_values_that_do_not_fit(x, name):
         pack(np.array(x), name)
 
 
+@pytest.mark.parametrize("wrong", [0, 2, 3, -2, -3, 127, -128])
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.float32])
+def test_one_wrong_value_among_many(wrong, kind):
+    x = values(DataType.of("BIPOLAR"), (64, 64)).astype(kind)
+    assert np.array_equal(unpack(pack(x, "BIPOLAR"), "BIPOLAR", 64), x)
+    strided = np.repeat(x, 2, axis=0)[::2]
+    assert np.array_equal(pack(strided, "BIPOLAR"), pack(x, "BIPOLAR"))
+    assert np.array_equal(unpack(pack(x, "BIPOLAR")[::2], "BIPOLAR", 64), x[::2])
+    x[37, 21] = wrong
+    with pytest.raises(HostError, match="allowed are -1 and"):
+        pack(x, "BIPOLAR")
+
+
 def test_unknown_types_and_wrong_sizes():
     for name in ("FLOAT32", "INT33", "INT0", "TERNARY", ""):
         with pytest.raises(HostError, match="not known"):
