@@ -345,14 +345,14 @@ def changed_files(folder: Path, part: str) -> list[str]:
 
 def cosim(folder: Path, *, data: str | None = None, reference: Path | None = None, images: int | None = None,
           stalls: int | None = None, report: Path | None = None, jobs: int | None = None,
-          quiet: bool | None = None, optimize: str | None = None) -> dict[str, Any]:
+          quiet: bool | None = None, optimize: str | None = None, bandwidth: float = 0.0) -> dict[str, Any]:
     """Rung 6 of a finished build: the stitched RTL against PyTorch on real images.
 
     Args:
         data: data SPEC; the model side computes the logits in a process of its own. reference: or an npz with
             `images`, `logits` and, optionally, `labels`. images: at most so many. stalls: seed of random stalls.
         report: default report/cosim.json, with stalls report/cosim_stalls_SEED.json. optimize: g++ level
-            (default: by the number of cycles).
+            (default: by the number of cycles). bandwidth: bytes per cycle of streamed weights' memory, 0: no limit.
     Returns:
         The contents of the report (:func:`cosim.cosim`).
     """
@@ -365,7 +365,8 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
         raise UserError("The report is a folder.", report, do="name a file, e.g. --report result.json")
     try:
         with _lock(folder, shared=True):
-            return _cosim(folder, config, data, reference, images, stalls, report, jobs, quiet, optimize)
+            return _cosim(folder, config, data, reference, images, stalls, report, jobs, quiet, optimize,
+                          bandwidth)
     except OSError as e:
         raise file_trouble(e, folder) from e
 
@@ -373,7 +374,7 @@ def cosim(folder: Path, *, data: str | None = None, reference: Path | None = Non
 @fewer_collections()
 def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Path | None, images: int | None,
            stalls: int | None, report: Path | None, jobs: int | None, quiet: bool | None,
-           optimize: str | None) -> dict[str, Any]:
+           optimize: str | None, bandwidth: float = 0.0) -> dict[str, Any]:
     changed = changed_files(folder, "stitched_ip")
     if changed:
         print(f"note: {len(changed)} files of the design were changed after the build: {', '.join(changed[:3])}",
@@ -384,12 +385,17 @@ def _cosim(folder: Path, config: dict[str, Any], data: str | None, reference: Pa
         name = hashlib.sha256(f"{data}|{images}".encode()).hexdigest()[:12]
         ref = cosim_module.run_reference(folder / "model", str(data), images,
                                          folder / "report" / f"reference_{name}.npz")
-    interval = Design.load(folder / "stitched_ip").max_cycles
+    design = Design.load(folder / "stitched_ip")
+    interval = design.max_cycles
+    if bandwidth and not design.weights:
+        raise UserError("A bandwidth has no meaning for this design.", "--bandwidth",
+                        "none of its weights are streamed",
+                        "leave it out, or build with `memory.styles: {NODE.WEIGHT: stream}`")
     how = Stalls(stalls, 30, 30, burst=6 * interval) if stalls is not None else NO_STALLS
     report = report or folder / "report" / ("cosim.json" if stalls is None else f"cosim_stalls_{stalls}.json")
     out = cosim_module.cosim(folder / "stitched_ip", folder / "sim", ref, clock_mhz=config["clock_mhz"], stalls=how,
                              backend=config["backend"], report=report, jobs=jobs or config["jobs"], quiet=quiet,
-                             optimize=optimize, requested=images)
+                             optimize=optimize, requested=images, bandwidth=bandwidth)
     if stalls is None and out["fps"]:
         performance = [{"name": "out0", "samples": out["bit_exact_images"], "intervals": [out["interval_cycles"]],
                         "latency_cycles": out["latency_cycles"], "throughput_fps": out["fps"],

@@ -17,7 +17,9 @@ from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
 
 from . import estimate, fifo_sizing, folding, graph, implementation, memory_plan, ops
+from . import fit as fitting
 from .config import BuildConfig
+from .devices import device_of
 from .stitch import stitch
 
 #: images with which every graph is checked against PyTorch's golden tensors
@@ -111,6 +113,19 @@ def step_specialize(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     return graph.specialize(implementation.prefer(model, ctx.config.implementation), ctx.config.device)
 
 
+def _fit(ctx: Context, model: ModelWrapper) -> dict[str, dict[str, int]]:
+    device = device_of(ctx.config.device)
+    if device is None:
+        raise UserError("The device's resources are not known.", "optimize", ctx.config.device,
+                        "use `optimize: cost`, or add the part to finn_flow/devices.py")
+    assert ctx.config.cycles is not None
+    found = fitting.fit(model, ctx.config.cycles, device, ctx.config.memory, ctx.say)
+    data = {"device": ctx.config.device, "budgets": fitting.budgets(device, ctx.config.memory), "use": found.use,
+            "share_of_budget": found.share, "source": "estimate"}
+    (ctx.report / "fit.json").write_text(json.dumps(data, indent=1) + "\n")
+    return found.foldings
+
+
 def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     from .passes.share import share
 
@@ -118,8 +133,11 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     for stage, groups in ctx.config.share.items():
         share(model, stage, groups)
         ctx.say(f"  stage {stage}: blocks {' + '.join(map(str, groups))} share an engine each")
+    memory_plan.keep_outside(model, ctx.config.memory)
     if ctx.config.folding_file is not None:
         found = folding.read(ctx.config.folding_file, model)
+    elif ctx.config.optimize == "fit":
+        found = _fit(ctx, model)
     else:
         found = folding.choose(model, ctx.config.cycles)
     folding.apply(model, found)
@@ -142,7 +160,7 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     implementation.refuse_without_verilog(model, verilog, ctx.folder)  # depths are those of the design as it is
     with scratch(ctx.folder / "fifo_sizing") as work:
         model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
-                                               hls_rtl=verilog)
+                                               hls_rtl=verilog, small=ctx.config.fifos == "small")
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model
@@ -197,8 +215,9 @@ STEPS = (
     Step("step_bhvit_lower", step_lower, ("rows", "output")),
     Step("step_specialize_layers", step_specialize, ("board", "part", "implementation")),
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "share",
-                                        "implementation"), ("report/auto_folding_config.json",)),
-    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend"),
+                                        "implementation", "optimize", "memory", "board", "part"),
+         ("report/auto_folding_config.json",)),
+    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend", "fifos"),
          ("report/fifo_sizing.json", "report/implementation.json")),
     Step("step_bhvit_plan_memory", step_plan_memory, ("memory", "board", "part"), ("report/memory.json",),
          checked=False),

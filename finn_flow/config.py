@@ -36,9 +36,10 @@ class MemoryConfig(BaseModel):
         "auto", description="auto: all that the device has; block: no UltraRAM; tool: left to the synthesis tool")
     share: float = Field(0.85, gt=0, le=1, description="share of block RAM and UltraRAM that may be used")
     lut_share: float = Field(0.75, gt=0, le=1, description="share of the look-up tables for logic and memories")
+    fifos: float = Field(0.12, ge=0, lt=1, description="share of these budgets that fitting leaves for FIFOs")
     ultra_constants: bool = Field(False, description="constants in UltraRAM, which a start-up loader must then fill")
-    styles: dict[str, Literal["distributed", "block", "ultra"]] = Field(
-        {}, description="styles that are given: {node.MEMORY: style}")
+    styles: dict[str, Literal["distributed", "block", "ultra", "stream"]] = Field(
+        {}, description="styles that are given: {node.MEMORY: style}; stream: weights stay in the memory of the system")
 
 
 class BuildConfig(BaseModel):
@@ -54,6 +55,10 @@ class BuildConfig(BaseModel):
     target_fps: float | None = Field(None, gt=0)
     target_cycles: int | None = Field(None, gt=0, description="interval in clock cycles per frame")
     folding_file: Path | None = Field(None, description="FINN folding JSON")
+    optimize: Literal["cost", "fit"] = Field("cost", description="foldings of least cost at fixed prices, or "
+                                             "those that leave the most of what is scarce on the device")
+    fifos: Literal["fast", "small"] = Field("fast", description="depths of FIFOs: as bursts fill them, or cut to what "
+                                            "residuals need (about twice the simulation)")
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     share: dict[int, list[int]] = Field({}, description="blocks that share engines, by stage: {3: [4, 2]} lets the "
                                         "first four blocks of stage 3 share one and the other two another")

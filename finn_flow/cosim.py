@@ -93,13 +93,15 @@ def verilator_version() -> str:
 
 def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: float, stalls: Stalls = NO_STALLS,
           backend: str = "open", clock_source: str = "assumed", report: Path | None = None, jobs: int = 2,
-          quiet: bool | None = None, optimize: str | None = None, requested: int | None = None) -> dict[str, Any]:
+          quiet: bool | None = None, optimize: str | None = None, requested: int | None = None,
+          bandwidth: float = 0.0) -> dict[str, Any]:
     """Simulate the stitched design on the reference's images and compare.
 
     Args:
         design_dir: the ``stitched_ip`` folder. work: folder of compiled simulators. report: file for the result.
         stalls: random stalls on both sides. jobs: compiler processes. optimize: g++ level, by default after the cycles.
-        requested: number of images that was asked for, as the reference may have fewer.
+        requested: number of images that was asked for, as the reference may have fewer. bandwidth: bytes per cycle of
+        the memory that streamed weights come from (0: no limit).
     Returns:
         The contents of ``cosim.json``; ``ok`` says whether everything was equal. On a difference ``difference`` names
         the place, on a standstill ``standstill`` the FIFOs; ``message`` says it in a sentence.
@@ -113,7 +115,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
     sim = DesignSim(design, work, "run", optimize=optimize, jobs=jobs)
     compiled = time.monotonic() - begun
     begun = time.monotonic()
-    result, states = _run(sim, images, stalls, quiet)
+    result, states = _run(sim, images, stalls, quiet, bandwidth)
     seconds = time.monotonic() - begun
     got = result.outputs[0].reshape(len(result.outputs[0]), want.shape[1])
     equal = (got == want[: len(got)]).all(axis=1)
@@ -130,7 +132,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "clock_mhz": clock_mhz, "clock_source": clock_source, "fps": clock_mhz * 1e6 / interval if interval else None,
         "stalls": {"seed": stalls.seed, "input_percent": stalls.input_percent,
                    "output_percent": stalls.output_percent, "burst_cycles": stalls.burst} if stalled else None,
-        "simulator": verilator_version(), "sim_cycles": result.cycles,
+        **_outside(design, bandwidth), "simulator": verilator_version(), "sim_cycles": result.cycles,
         "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
         "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",
         "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles,
@@ -164,9 +166,11 @@ def _fitting(design: Design, images: np.ndarray, source: str = "") -> np.ndarray
     return images
 
 
-def _run(sim: DesignSim, images: np.ndarray, stalls: Stalls, quiet: bool | None) -> tuple[SimResult, list[FifoState]]:
+def _run(sim: DesignSim, images: np.ndarray, stalls: Stalls, quiet: bool | None,
+         bandwidth: float = 0.0) -> tuple[SimResult, list[FifoState]]:
     with Progress("RTL simulation", len(images), "frames", quiet=quiet) as bar:
-        result, states = sim.run(images, stalls=stalls, progress=lambda c, f: bar.update(f, info=f"cycle {c}"),
+        result, states = sim.run(images, stalls=stalls, bandwidth=bandwidth,
+                                 progress=lambda c, f: bar.update(f, info=f"cycle {c}"),
                                  progress_every=max(20_000, sim.design.max_cycles // 4))
         bar.update(len(result.outputs[0]))
     return result, states
@@ -186,6 +190,17 @@ def outputs(design_dir: Path, work: Path, images: np.ndarray, *, jobs: int = 2, 
                           _standstill_text(standstill(states, result)) if result.status == 3
                           else _first_line(result.log))
     return result.outputs[0].reshape(len(images), -1)
+
+
+def _outside(design: Design, bandwidth: float) -> dict[str, Any]:
+    """What came from outside the design besides images: loaded words, streamed bytes."""
+    found: dict[str, Any] = {}
+    if design.loads:
+        found["loaded_bits"] = 64 * sum(d["beats"] for d in design.loads)
+    if design.weights:
+        found["streamed_weights"] = {"bytes_per_pass": sum(w["words"] * w["bytes"] for w in design.weights),
+                                     "ports": len(design.weights), "bytes_per_cycle": bandwidth or None}
+    return found
 
 
 def check(out: dict[str, Any]) -> None:

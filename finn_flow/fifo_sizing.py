@@ -21,6 +21,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit.errors import CheckFailed
 
 from . import graph, ops
+from .fifo_trim import Trimmer, singles
 from .layers.registry import layers
 from .memory_plan import free_depth
 from .sim.design import SHORT, DesignSim, FifoState
@@ -51,6 +52,7 @@ class Sizing:
     simulated_cycles: int
     rounds: int
     states: list[FifoState] = field(default_factory=list)
+    trimmed: bool = False
 
 
 def round_depth(high_water: int, width: int) -> int:
@@ -66,12 +68,13 @@ def round_depth(high_water: int, width: int) -> int:
 
 
 def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[[str], None] = lambda _: None,
-               seed: int = 0, hls_rtl: Mapping[str, Path] | None = None) -> tuple[ModelWrapper, Sizing]:
+               seed: int = 0, hls_rtl: Mapping[str, Path] | None = None,
+               small: bool = False) -> tuple[ModelWrapper, Sizing]:
     """Set the depth of every FIFO of a streaming graph.
 
     Args:
         model: streaming graph with FIFOs (see :func:`graph.insert_fifos`). work: folder for the simulator.
-        hls_rtl: see :func:`.stitch.stitch`.
+        hls_rtl: see :func:`.stitch.stitch`. small: look for smaller FIFOs (see :mod:`.fifo_trim`).
     Raises:
         SizingFailed: the design stalls even with FIFOs of several frames, or the sized design cannot be confirmed.
     """
@@ -117,12 +120,26 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     high = {s.name: s.max_count for s in states}
     widths = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(model)}
     depths = {n: round_depth(h, widths[n]) for n, h in high.items()}
+
+    def keeps(r: SimResult) -> bool:
+        return r.status == 0 and (r.interval or math.inf) <= interval * (1 + TOLERANCE) + 2
+
+    if small:
+        single = depths | dict.fromkeys(singles(model, high, interval), 1)
+        if not keeps(run(frames, 0, single, "single registers where beats are far apart")[0]):
+            single = depths
+        trimmer = Trimmer(model, single, high, bounds, lambda d, what: run(frames, 0, d, what), keeps,
+                          lambda n, mark: round_depth(mark, widths[n]))
+        trimmer.trim()
+        bits = [sum(d[n] * widths[n] for n in d) / 1e6 for d in (depths, trimmer.depths)]
+        log(f"FIFO sizing: {bits[0]:.2f} Mbit become {bits[1]:.2f} Mbit")
+        depths, high = trimmer.depths, trimmer.high
     for _ in range(12):
         result, states = run(frames, 0, depths, "sized, input unthrottled")
         steady = result.interval or math.inf
-        if result.status == 0 and steady <= interval * (1 + TOLERANCE) + 2:
-            return graph.set_depths(model, depths), Sizing(depths, high, steady, result.latency, frames, cycles,
-                                                           rounds, states)
+        if keeps(result):
+            return graph.set_depths(model, depths), Sizing(depths, high, steady, result.latency, frames, cycles, rounds,
+                                                           states, small)
         limit = {s.name for s in states if s.max_count >= s.depth}
         grown = {n: min(bounds[n], 2 * d) if n in limit else d for n, d in depths.items()}
         if grown == depths:
@@ -156,5 +173,6 @@ def report(model: ModelWrapper, sizing: Sizing | None = None) -> dict[str, Any]:
     if sizing:
         out["bhvit"] = {"source": "RTL simulation", "high_water": sizing.high_water, "frames": sizing.frames,
                         "interval_cycles": sizing.interval, "latency_cycles": sizing.latency,
-                        "simulated_cycles": sizing.simulated_cycles, "rounds": sizing.rounds}
+                        "simulated_cycles": sizing.simulated_cycles, "rounds": sizing.rounds,
+                        "trimmed": sizing.trimmed}
     return out

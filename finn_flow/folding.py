@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import math
-from functools import lru_cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +17,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit.errors import UserError
 
 from . import graph, ops
-from .layers.base import FoldingError, Layer
-from .layers.registry import layers
-from .streams import Stream
-
-#: tokens per beat that are tried
-TOKENS = (1, 2, 3, 4, 6, 7, 8, 12, 14, 16)
-#: LUTs that a DSP slice, half a block RAM and a URAM are worth when foldings are compared
-DSP_LUTS, BRAM_LUTS, URAM_LUTS = 60.0, 120.0, 900.0
-#: times that the foldings are gone through again
-SWEEPS = 4
-_CACHE = 4096
+from .fold_search import Search, axes
+from .layers.base import FoldingError
+from .prices import DEFAULT, Prices
 
 
 def target_cycles(clock_mhz: float, fps: float) -> int:
@@ -38,129 +27,15 @@ def target_cycles(clock_mhz: float, fps: float) -> int:
     return int(clock_mhz * 1e6 / fps)
 
 
-def divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
-
-
-def axes(layer: Layer) -> dict[str, list[int]]:
-    """Legal values of each folding attribute of a layer, one attribute at a time."""
-    found = {}
-    for axis, name in layer.fold_axes.items():
-        extent = getattr(layer, name)
-        extent = extent() if callable(extent) else extent
-        if isinstance(extent, tuple):
-            found[axis] = list(extent)
-            continue
-        found[axis] = [d for d in divisors(int(extent)) if axis != "TP" or d in TOKENS]
-    return found
-
-
-def cost(layer: Layer) -> float:
-    """Resources in LUT equivalents, the smallest FIFOs behind the outputs included."""
-    r = layer.resources()
-    fifos = sum(st.width + 8 for st in layer.outputs())
-    return fifos + r.lut + DSP_LUTS * r.dsp + BRAM_LUTS * r.bram18 + URAM_LUTS * r.uram
-
-
-@lru_cache(maxsize=_CACHE)
-def _candidates(key: tuple[type[Layer], str]) -> tuple[tuple[int, float, Layer], ...]:
-    """(cycles, cost, layer) of every legal folding."""
-    cls, text = key
-    base = json.loads(text)
-    layer = cls(**base)
-    options = axes(layer)
-    found = []
-    for values in product(*options.values()):
-        try:
-            c = ops.make_layer(cls, **{**base, **dict(zip(options, values))})
-        except (FoldingError, ValueError):  # pydantic wraps other complaints of a declaration in a ValueError
-            continue
-        found.append((c.frame_cycles, cost(c), c))
-    return tuple(sorted(found, key=lambda f: (f[1], f[2].outputs()[0].width)))
-
-
-def candidates(layer: Layer) -> tuple[tuple[int, float, Layer], ...]:
-    """(cycles, cost, layer) of every legal folding, the cheapest first."""
-    base = {k: v for k, v in layer.model_dump().items() if k not in layer.fold_axes}
-    return _candidates((type(layer), json.dumps(base, sort_keys=True)))
-
-
-@lru_cache(maxsize=_CACHE)
-def _converter(dims: tuple[int, ...], dtype: str, a: tuple[int, int], b: tuple[int, int],
-               passes: int) -> tuple[int, float]:
-    """(cycles, cost) of the width converter from (SIMD, TP) a to b; nothing when they agree."""
-    if a == b:
-        return 0, 0.0
-    try:
-        c = ops.make_layer(layers()["width_converter"], dims=list(dims), dtype=dtype, SIMD_IN=a[0], TP_IN=a[1],
-                           SIMD_OUT=b[0], TP_OUT=b[1], passes=passes)
-    except (FoldingError, ValueError):
-        return 1 << 60, math.inf
-    return c.frame_cycles, cost(c)
-
-
-def _join(src: Stream, dst: Stream, passes: int) -> tuple[int, float]:
-    return _converter(dst.dims, dst.dtype.name, (src.SIMD, src.TP), (dst.SIMD, dst.TP), passes)
-
-
-def choose(model: ModelWrapper, target: int) -> dict[str, dict[str, int]]:
+def choose(model: ModelWrapper, target: int, prices: Prices = DEFAULT) -> dict[str, dict[str, int]]:
     """Foldings by node name that meet ``target`` cycles per frame.
 
-    First node by node in dataflow order, each cheapest together with the width converters at its inputs; then every
-    node again with its consumers known, until nothing gets cheaper.
+    See :mod:`.fold_search` for how.
 
     Raises:
         UserError: a layer cannot reach the target with any legal folding; the message names the fastest.
     """
-    nodes = list(model.graph.node)
-    made = {t: (n.name, i) for n in nodes for i, t in enumerate(n.output)}
-    used: dict[str, list[tuple[str, int]]] = {}
-    for n in nodes:
-        for i, t in enumerate(ops.stream_inputs(n)):
-            used.setdefault(t, []).append((n.name, i))
-    options: dict[str, list[tuple[int, float, Layer]]] = {}
-    found: dict[str, Layer] = {}
-
-    def converters(node: Any, layer: Layer) -> float:
-        """Cost of the converters between ``layer`` and its neighbours, as far as they are chosen."""
-        edges = [(found[made[t][0]].outputs()[made[t][1]], st, layer.passes)
-                 for t, st in zip(ops.stream_inputs(node), layer.inputs()) if t in made and made[t][0] in found]
-        edges += [(st, found[user].inputs()[i], found[user].passes) for t, st in zip(node.output, layer.outputs())
-                  for user, i in used.get(t, []) if user in found]
-        joins = [_join(*edge) for edge in edges]
-        return sum(math.inf if slow > target else extra for slow, extra in joins)
-
-    def best(node: Any) -> Layer | None:
-        best, best_cost = None, math.inf
-        for _, own, cand in options[node.name]:
-            if own >= best_cost:
-                break  # sorted by cost: nothing cheaper follows
-            if (total := own + converters(node, cand)) < best_cost:
-                best, best_cost = cand, total
-        return best
-
-    for node in nodes:
-        layer = ops.layer_from_node(node)
-        every = candidates(layer)
-        options[node.name] = [f for f in every if f[0] <= target]
-        if not options[node.name]:
-            fastest = min(f[0] for f in every)
-            raise UserError(f"The target interval of {target} cycles cannot be met.",
-                            where=f"layer {node.name} ({layer.stem})",
-                            why=f"its fastest legal folding takes {fastest} cycles per frame",
-                            do=f"ask for {fastest} cycles or more, or change the network's shape")
-        if (chosen := best(node)) is None:
-            raise UserError(f"The target interval of {target} cycles cannot be met.",
-                            where=f"inputs of layer {node.name} ({layer.stem})",
-                            why="every width converter between its folding and its producer's is slower",
-                            do="ask for a longer interval, or give a folding file")
-        found[node.name] = chosen
-    for _ in range(SWEEPS):
-        before = dict(found)
-        for node in reversed(nodes):
-            found[node.name] = best(node) or found[node.name]
-        if found == before:
-            break
+    found = Search(model, target, prices).run()
     return {name: {a: getattr(layer, a) for a in layer.fold_axes} for name, layer in found.items() if layer.fold_axes}
 
 

@@ -20,7 +20,7 @@ from . import graph, ops
 from .config import MemoryConfig
 from .devices import Device, device_of
 from .layers.base import Layer
-from .layers.storage import AUTO, ULTRA, Store
+from .layers.storage import AUTO, STREAM, ULTRA, Store
 
 #: prices in look-up tables where nothing is scarce: a block RAM of 18 kbit, an UltraRAM
 BRAM_LUTS, URAM_LUTS = 120.0, 900.0
@@ -71,6 +71,18 @@ def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> 
     return model
 
 
+def keep_outside(model: ModelWrapper, config: MemoryConfig) -> ModelWrapper:
+    """Mark the weights that stay in the memory of the system: folding must know that they cost nothing."""
+    for key, style in config.styles.items():
+        if style == STREAM:
+            node, _, memory = key.rpartition(".")
+            for n in (n for n in model.graph.node if n.name == node):
+                layer = ops.layer_from_node(n)
+                if any(s.name == memory and s.streamable for s in layer.stores()):  # others are refused by the plan
+                    ops.set_layer(n, layer.model_copy(update={"styles": f"{memory}={STREAM}"}))
+    return model
+
+
 def _styled(layer: Layer, styles: dict[str, str]) -> Layer:
     order = [s.name for s in layer.stores() if s.name in styles]
     return layer.model_copy(update={"styles": " ".join(f"{k}={styles[k]}" for k in order)})
@@ -85,10 +97,15 @@ def _given(config: MemoryConfig, layers: dict[str, Layer]) -> dict[str, dict[str
             raise UserError(f"`memory.styles` names `{key}`, which is no memory of this design.", "memory.styles",
                             do=f"its memories: {', '.join(stores)}" if stores else "report/memory.json of a build "
                             "lists nodes and memories")
-        legal = stores[memory].styles(config.ultra_constants)
+        store = stores[memory]
+        legal = (*store.styles(config.ultra_constants), *([STREAM] if store.streamable else []))
         if style not in legal:
-            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", "UltraRAM has no initial contents",
-                            f"choose {' or '.join(legal)}")
+            loader = ", or set `memory.ultra_constants: true`" if style in store.styles(True) else ""
+            why = "only the weights of a linear layer that no engine shares can come as a stream"
+            if style != STREAM:
+                why = "UltraRAM has no initial contents" + ("" if loader else ", and no loader reaches this memory")
+            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", why,
+                            f"choose {' or '.join(legal)}{loader}")
         found[node][memory] = style
     return found
 
@@ -113,21 +130,21 @@ def free_depth(fifo: Layer) -> int:
 def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: Device | None,
             config: MemoryConfig) -> dict[tuple[str, str], str]:
     """Style of every memory that is not given: the integer program over groups of equal memories."""
-    groups: dict[tuple[int, int, bool, int], list[tuple[str, str]]] = defaultdict(list)
+    groups: dict[tuple[int, int, bool, bool, int], list[tuple[str, str]]] = defaultdict(list)
     used = {"lut": 0.0, "bram18": 0.0, "uram": 0.0}  # by logic and by memories that are not chosen here
     for name, layer in layers.items():
         used["lut"] += layer.resources().lut - sum(s.cost.lut for s in layer.styled_stores())
         for s in layer.stores():
             style = given.get(name, {}).get(s.name)
             if style is None and not s.fixed and s.depth > TINY:
-                groups[s.width, s.depth, s.const, s.copies].append((name, s.name))
+                groups[s.width, s.depth, s.const, s.loadable, s.copies].append((name, s.name))
                 continue
             c = s.with_style(style or s.style).cost
             for k in used:
                 used[k] += getattr(c, k)
     options = []  # (group, style, cost)
-    for g, (width, depth, const, copies) in enumerate(groups):
-        s = Store("", width, depth, const, copies)
+    for g, (width, depth, const, loadable, copies) in enumerate(groups):
+        s = Store("", width, depth, const, copies, loadable=loadable)
         for style in s.styles(config.ultra_constants):
             if style != ULTRA or (config.plan == "auto" and (device is None or device.uram)):
                 options.append((g, style, s.with_style(style).cost))

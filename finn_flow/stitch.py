@@ -8,6 +8,8 @@ Written by :func:`stitch` into a folder laid out like FINN's ``stitched_ip``:
     ip/<node>.v              the wrapper of each node
     hls/<node>/              what Vitis HLS wrote for a node that takes it in place of its kernel
     mem/<node>_<memory>.mem  constants; looked up by their basename (run simulations in this folder)
+    mem/<port>.bin           words of weights that come as a stream, each in whole bytes (ports weight<i>_V)
+    mem/load.bin             constants that a start-up loader writes (see :mod:`.load`), where there are any
     design.json              streams, nodes, FIFO numbers: what simulation and host need to know
     graph.onnx               the hardware graph that the design was made from
 """
@@ -18,7 +20,7 @@ import difflib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
 
-from . import graph, implementation, ops
+from . import graph, implementation, load, ops
 from .hls.vitis.rtl import HlsRtl, check_names, modules
 from .streams import DType, Stream
 from .wrapper import follows_schedule, memory_files, sources, wrapper
@@ -51,12 +53,15 @@ class Design:
     outputs: list[Stream]
     fifos: list[str]
     nodes: dict[str, dict[str, Any]]
+    loads: list[dict[str, Any]] = field(default_factory=list)
+    #: weights that stay in the memory of the system: port, node, memory, words and bytes of a word
+    weights: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def load(cls, folder: Path) -> Design:
         d = json.loads((folder / "design.json").read_text())
-        return cls(Path(folder), [stream_from_dict(s) for s in d["inputs"]],
-                   [stream_from_dict(s) for s in d["outputs"]], d["fifos"], d["nodes"])
+        ins, outs = ([stream_from_dict(s) for s in d[k]] for k in ("inputs", "outputs"))
+        return cls(Path(folder), ins, outs, d["fifos"], d["nodes"], d.get("loads", []), d.get("weights", []))
 
     @property
     def sources(self) -> list[Path]:
@@ -65,6 +70,11 @@ class Design:
     @property
     def memories(self) -> Path:
         return self.folder / "mem"
+
+    @property
+    def load_file(self) -> Path | None:
+        """What has to be loaded at start-up, None when every memory has initial contents."""
+        return self.memories / load.FILE if self.loads else None
 
     @property
     def max_cycles(self) -> int:
@@ -141,6 +151,10 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     for e in outputs:
         net[e.tensor] = f"out{e.sink_port}_V"
     gates = graph.gates(model)
+    loads: list[dict[str, Any]] = []
+    segments: list[load.Segment] = []
+    weights: list[dict[str, Any]] = []
+    bus = "load"
     for n in model.graph.node:
         layer, constants = ops.layer_of(n, model)
         if n.name in hls and follows_schedule(layer):
@@ -156,7 +170,8 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
                 used[f.name] = f
             for name, lines in memory_files(layer, n.name, constants).items():
                 (folder / "mem" / name).write_text("\n".join(lines) + "\n")
-            (folder / "ip" / f"{n.name}.v").write_text(wrapper(layer, n.name, constants))
+            (folder / "ip" / f"{n.name}.v").write_text(wrapper(layer, n.name, constants, len(loads)))
+        late = [] if n.name in hls else load.loaded(layer)
         ports = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
         for kind, tensors in (("in", ops.stream_inputs(n)), ("out", n.output)):
             ports += [f".{kind}{p}_V_{s}({net[t]}_{s})" for p, t in enumerate(tensors)
@@ -166,11 +181,32 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
             ports.append(f".schedule({n.name}_schedule)")
         elif follows_schedule(layer):
             ports.append(f".schedule({gates[n.name]}_schedule)")
+        if late:
+            wires.append(f"  wire [{load.BUS - 1}:0] {n.name}_load;")
+            ports += [f".load_in({bus})", f".load_out({n.name}_load)"]
+            bus = f"{n.name}_load"
+            filled = load.segments(layer, constants, {k: len(loads) + i for i, k in enumerate(late)})
+            loads += [{"target": s.target, "node": n.name, "memory": k, "beats": len(s.words)}
+                      for s, k in zip(filled, late)]
+            segments += filled
+        for k in [] if n.name in hls else load.streamed(layer):
+            words = load.stream_words(layer.memories(constants)[k])
+            port = f"weight{len(weights)}_V"
+            (folder / "mem" / f"{port}.bin").write_bytes(words.tobytes())
+            weights.append({"port": port, "node": n.name, "memory": k,
+                            "words": words.shape[0], "bytes": words.shape[1]})
+            ports += [f".{k.lower()}_V_{s}({port}_{s})" for s in ("TDATA", "TVALID", "TREADY")]
         module = hls[n.name].module if n.name in hls else n.name
         instances.append(f"  {module} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")
         nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.frame_cycles),
                          **({"implementation": "Vitis HLS"} if n.name in hls else {})}
     ports = ["input wire ap_clk", "input wire ap_rst_n"]
+    if loads:
+        ports.append(f"input wire [{load.BUS - 1}:0] load")
+        load.write(folder / "mem" / load.FILE, segments)
+    for w in weights:
+        ports += [f"input wire [{8 * w['bytes'] - 1}:0] {w['port']}_TDATA", f"input wire {w['port']}_TVALID",
+                  f"output wire {w['port']}_TREADY"]
     for e in inputs:
         w = graph.sink_stream(model, e).padded_width
         p = f"in{e.source_port}_V"
@@ -191,9 +227,9 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     (folder / "all_verilog_srcs.txt").write_text("\n".join(listed) + "\n")
     ins = [graph.sink_stream(model, e) for e in inputs]
     outs = [graph.source_stream(model, e) for e in outputs]
-    design = Design(folder, ins, outs, [n.name for n in graph.fifos(model)], nodes)
+    design = Design(folder, ins, outs, [n.name for n in graph.fifos(model)], nodes, loads, weights)
     (folder / "design.json").write_text(json.dumps({
         "top": TOP, "inputs": [stream_dict(s) for s in ins], "outputs": [stream_dict(s) for s in outs],
-        "fifos": design.fifos, "nodes": nodes}, indent=2) + "\n")
+        "fifos": design.fifos, "nodes": nodes, "loads": loads, "weights": weights}, indent=2) + "\n")
     model.save(str(folder / "graph.onnx"))
     return design

@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 from .layers.base import Constants, Layer
+from .load import BUS, loaded, streamed
 
 RTL = Path(__file__).resolve().parent.parent / "rtl"
 
@@ -26,13 +27,21 @@ def follows_schedule(layer: Layer) -> bool:
 
 
 def memory_files(layer: Layer, name: str, constants: Constants) -> dict[str, list[str]]:
-    """File name -> lines of every memory image of instance ``name``."""
-    return {f"{name}_{k.lower()}.mem": m.hex_lines() for k, m in layer.memories(constants).items()}
+    """File name -> lines of every memory image of instance ``name`` (not of those that arrive from outside)."""
+    late = [*loaded(layer), *streamed(layer)]
+    return {f"{name}_{k.lower()}.mem": m.hex_lines() for k, m in layer.memories(constants).items() if k not in late}
 
 
-def wrapper(layer: Layer, name: str, constants: Constants) -> str:
-    """Verilog source of module ``name``."""
+def wrapper(layer: Layer, name: str, constants: Constants, first_target: int = 0) -> str:
+    """Verilog source of module ``name``.
+
+    Args:
+        first_target: target number of the first memory that a loader fills, in the order of :func:`.load.loaded`. Such
+            a module has the load bus as ports ``load_in`` and, a register later, ``load_out``. A memory whose words
+            come as a stream is an AXI stream port ``<name>_V``.
+    """
     ins, outs = layer.inputs(), layer.outputs()
+    late, coming = loaded(layer), streamed(layer)
     ports = ["input wire ap_clk", "input wire ap_rst_n"]
     for k, d, streams in (("in", "input", ins), ("out", "output", outs)):
         back = "output" if d == "input" else "input"
@@ -41,7 +50,9 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
             ports += [f"{d} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{d} wire {p}_TVALID",
                       f"{back} wire {p}_TREADY"]
     params = [f".{k}({verilog_number(v)})" for k, v in layer.rtl_parameters().items()]
-    params += [f'.{k}_FILE("{name}_{k.lower()}.mem")' for k in layer.memories(constants)]
+    params += [f'.{k}_FILE("{name}_{k.lower()}.mem")' for k in layer.memories(constants)
+               if k not in (*late, *coming)]
+    params += [f".{k}_TARGET({first_target + i})" for i, k in enumerate(late)]
     params += [f'.{k}_STYLE("{style}")' for k, style in layer.style_map().items()]
     conns = [".clk(ap_clk)", ".rst(!ap_rst_n)"]
     body = []
@@ -51,6 +62,16 @@ def wrapper(layer: Layer, name: str, constants: Constants) -> str:
     elif follows_schedule(layer):
         ports.append("input wire [63:0] schedule")
         conns.append(".schedule(schedule)")
+    if late:
+        ports += [f"input wire [{BUS - 1}:0] load_in", f"output reg [{BUS - 1}:0] load_out"]
+        body.append("  always @(posedge ap_clk) load_out <= load_in;")
+        conns.append(".load(load_out)")
+    for k in coming:
+        width = layer.memories(constants)[k].width
+        p, n = f"{k.lower()}_V", k.lower()
+        ports += [f"input wire [{-(-width // 8) * 8 - 1}:0] {p}_TDATA", f"input wire {p}_TVALID",
+                  f"output wire {p}_TREADY"]
+        conns += [f".{n}_data({p}_TDATA[{width - 1}:0])", f".{n}_valid({p}_TVALID)", f".{n}_ready({p}_TREADY)"]
     for i, st in enumerate(ins):
         conns += [f".in{i}_data(in{i}_V_TDATA[{st.width - 1}:0])", f".in{i}_valid(in{i}_V_TVALID)",
                   f".in{i}_ready(in{i}_V_TREADY)"]

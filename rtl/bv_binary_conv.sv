@@ -31,6 +31,7 @@ module bv_binary_conv #(
     parameter int REPEAT       = 1,
     parameter WEIGHT_FILE      = "",
     parameter WEIGHT_STYLE     = "auto",
+    parameter int WEIGHT_TARGET = -1,
     parameter EPILOGUE_FILE    = "",
     parameter EPILOGUE_STYLE   = "auto",
     localparam int SUM_BITS = OUT_BITS + $clog2(BRANCHES)
@@ -38,6 +39,7 @@ module bv_binary_conv #(
     input  logic                   clk,
     input  logic                   rst,
     input  logic [63:0]            schedule = 64'd0,
+    input  logic [65:0]            load = 66'd0,
     input  logic [SIMD-1:0]        in0_data,
     input  logic                   in0_valid,
     output logic                   in0_ready,
@@ -113,8 +115,8 @@ module bv_binary_conv #(
   logic [BRANCHES-1:0][GB-1:0][8:0][CG-1:0] x1;
   logic [BRANCHES-1:0][8:0] mask1;
   logic [BRANCHES-1:0][PE*AB-1:0] acc4;
-  bv_rom #(.WIDTH(WW), .DEPTH(SETS * OF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE)) u_weights (
-      .clk, .en(ce && valid), .addr, .data(weights1));
+  bv_rom #(.WIDTH(WW), .DEPTH(SETS * OF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE), .TARGET(WEIGHT_TARGET)) u_weights (
+      .clk, .en(ce && valid), .addr, .data(weights1), .load);
   bv_rom #(.WIDTH(BRANCHES * EB), .DEPTH(SETS * OF), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE)) u_params (
       .clk, .en(ce && v[3]), .addr(addr3), .data(params4));
 

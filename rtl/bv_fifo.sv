@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// FIFO of exactly DEPTH beats (>= 2), one between every two kernels; out0_* and in0_ready are registers.
-// One beat per cycle at any depth. DEPTH = 2: two registers, latency 1 when empty; up to 64: distributed RAM read into
+// FIFO of exactly DEPTH beats (>= 1), one between every two kernels; out0_* and in0_ready are registers.
+// One beat per cycle. DEPTH = 1: a register, one beat every other cycle; 2: two registers, latency 1 when empty;
+// up to 64: distributed RAM read into
 // the output register, latency 2; deeper: bv_ram with a second register behind it, latency 3.
 // Simulation only: BV_STATS prints, at the end of the run,
 //   BV_FIFO <ID> <depth> <max_count> <count> <in_valid> <in_ready> <out_valid> <out_ready> <beats_in>
@@ -22,7 +23,7 @@ module bv_fifo #(
     input  logic             out0_ready
 );
   localparam int CW = $clog2(DEPTH + 1);
-  initial if (WIDTH < 1 || DEPTH < 2) $error("bv_fifo %0d: WIDTH=%0d DEPTH=%0d", ID, WIDTH, DEPTH);
+  initial if (WIDTH < 1 || DEPTH < 1) $error("bv_fifo %0d: WIDTH=%0d DEPTH=%0d", ID, WIDTH, DEPTH);
 
   logic push, pop;
   logic [CW-1:0] count, count_next;  // beats inside, the output register included
@@ -40,7 +41,13 @@ module bv_fifo #(
     end
   end
 
-  if (DEPTH == 2) begin : gen_registers
+  if (DEPTH == 1) begin : gen_register
+    always_ff @(posedge clk) begin
+      if (rst) out0_valid <= 1'b0;
+      else out0_valid <= count_next != '0;
+      if (push) out0_data <= in0_data;
+    end
+  end else if (DEPTH == 2) begin : gen_registers
     logic [WIDTH-1:0] behind;
     always_ff @(posedge clk) begin
       if (rst) out0_valid <= 1'b0;

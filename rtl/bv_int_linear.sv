@@ -38,6 +38,7 @@ module bv_int_linear #(
     parameter int REPEAT       = 1,
     parameter WEIGHT_FILE      = "",
     parameter WEIGHT_STYLE     = "auto",
+    parameter int WEIGHT_TARGET = -1,
     parameter EPILOGUE_FILE    = "",
     parameter EPILOGUE_STYLE   = "auto",
     localparam int LANES = TP * PE,
@@ -46,6 +47,10 @@ module bv_int_linear #(
     input  logic                       clk,
     input  logic                       rst,
     input  logic [63:0]                schedule = 64'd0,
+    input  logic [65:0]                load = 66'd0,
+    input  logic [PE*SIMD*W_BITS-1:0]  weight_data = '0,
+    input  logic                       weight_valid = 1'b0,
+    output logic                       weight_ready,
     input  logic [TP*SIMD*IN_BITS-1:0] in0_data,
     input  logic                       in0_valid,
     output logic                       in0_ready,
@@ -72,7 +77,7 @@ module bv_int_linear #(
     $error("bv_int_linear: TOKENS=%0d IN_CHANNELS=%0d OUT_CHANNELS=%0d PE=%0d SIMD=%0d TP=%0d", TOKENS, IN_CHANNELS,
            OUT_CHANNELS, PE, SIMD, TP);
 
-  logic ce, mem_en;
+  logic ce, back_ce, starving, mem_want, mem_en;
   logic [AW-1:0] mem_addr;
   logic [TP*SIMD*IN_BITS-1:0] x, x_q;
   logic [PE*SIMD*W_BITS-1:0] w, w_q;
@@ -84,10 +89,26 @@ module bv_int_linear #(
   logic [EW-1:0] eaddr[END+1];
 
   bv_linear_front #(.GROUPS(TG), .KF(KF), .MF(MF), .WIDTH(TP * SIMD * IN_BITS), .SETS(SETS), .REPEAT(REPEAT)) u_front (
-      .clk, .rst, .schedule, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_en, .mem_addr,
+      .clk, .rst, .schedule, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_want, .mem_en,
+      .mem_addr,
       .valid(v[0]), .first(first[0]), .last(last[0]), .eaddr(eaddr[0]), .x);
-  bv_rom #(.WIDTH(PE * SIMD * W_BITS), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE)) u_weights (
-      .clk, .en(mem_en), .addr(mem_addr), .data(w));
+  // Weights that come as a stream, over and over in the order of their addresses, stall the sums while they are missing.
+  if (WEIGHT_STYLE == "stream") begin : gen_stream
+    always_ff @(posedge clk) if (mem_en) w <= weight_data;
+    assign starving = mem_want && !weight_valid;
+    assign weight_ready = mem_en;
+    logic unused;
+    assign unused = &{1'b0, mem_addr, load};
+  end else begin : gen_memory
+    bv_rom #(.WIDTH(PE * SIMD * W_BITS), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE),
+             .TARGET(WEIGHT_TARGET)) u_weights (
+        .clk, .en(mem_en), .addr(mem_addr), .data(w), .load);
+    assign starving = 1'b0;
+    assign weight_ready = 1'b0;
+    logic unused;
+    assign unused = &{1'b0, mem_want, weight_data, weight_valid};
+  end
+  assign ce = back_ce && !starving;
 
   always_ff @(posedge clk) begin
     if (rst) v[END:1] <= '0;
@@ -143,6 +164,7 @@ module bv_int_linear #(
       .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS), .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS),
       .K2(K2), .RS_MAX(RS_MAX), .KS_MAX(KS_MAX)
   ) u_back (
-      .clk, .rst, .ce, .acc_last(v[END] && last[END]), .eaddr(eaddr[END]), .acc, .in1_data, .in1_valid, .in1_ready,
+      .clk, .rst, .ce(back_ce), .acc_last(v[END] && last[END] && !starving), .eaddr(eaddr[END]),
+      .acc, .in1_data, .in1_valid, .in1_ready,
       .in2_data, .in2_valid, .in2_ready, .out0_data, .out0_valid, .out0_ready);
 endmodule

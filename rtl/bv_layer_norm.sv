@@ -16,6 +16,8 @@ module bv_layer_norm #(
     parameter int N_BITS   = 0,
     parameter int EPS_INT  = 0,
     parameter logic [511:0] EPS_SETS = '0,               // 32 bits a set; 0: EPS_INT for all
+    parameter int S1_SETS  = 0,                          // 2 bits a set: how much smaller than S1 the shift is,
+    parameter int S1_SPREAD = 0,                         // at most this
     parameter int M_BITS   = 0,
     parameter int O_BITS   = 0,
     parameter int SH       = 0,
@@ -120,6 +122,12 @@ module bv_layer_norm #(
   logic signed [SB-1:0] s0, s1, s2, s3;
   logic signed [R_BITS:0] r0, r1, r2, r3, r4;
   logic [SIMD*(M_BITS+O_BITS)-1:0] word7, word8;
+  logic [1:0] up6;
+  if (S1_SPREAD == 0) begin : gen_one_shift
+    assign up6 = 2'd0;
+  end else begin : gen_shifts
+    assign up6 = S1_SETS[2*set+:2];
+  end
 
   assign ce = !out0_valid || out0_ready;
   assign last_out = int'(fold_out) == CF - 1;
@@ -168,7 +176,8 @@ module bv_layer_norm #(
     logic signed [O_BITS-1:0] o9;
     logic signed [YB-1:0] y10;
     logic signed [OUT_BITS-1:0] y_sat;
-    bv_saturate #(.IN_BITS(PB), .SHIFT(S1), .OUT_BITS(N_BITS)) u_n (.x(p6), .y(n_sat));
+    bv_saturate #(.IN_BITS(PB + S1_SPREAD), .SHIFT(S1), .OUT_BITS(N_BITS)) u_n (
+        .x((PB + S1_SPREAD)'(p6) <<< up6), .y(n_sat));
     bv_saturate #(.IN_BITS(YB), .SHIFT(SH), .OUT_BITS(OUT_BITS)) u_y (.x(y10), .y(y_sat));
     always_ff @(posedge clk) begin
       if (ce) begin

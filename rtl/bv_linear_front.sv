@@ -3,7 +3,8 @@
 // output folds, while the next group is being filled (double buffer; a single beat waits in a register).
 //   for group: for mf < MF: for kf < KF:  x = beat kf of the group,  weight address = set*MF*KF + mf*KF + kf
 // Weights are to be read with mem_en at mem_addr; x, valid, first (kf = 0), last (kf = KF-1) and eaddr = set*MF + mf are
-// aligned with the data of that read. ce stalls all but the input side. No bubbles: MF*KF cycles a group.
+// aligned with the data of that read. ce stalls all but the input side. No bubbles: MF*KF cycles a group. mem_want: a read
+// waits for ce.
 module bv_linear_front #(
     parameter int GROUPS = 0,
     parameter int KF     = 0,
@@ -21,6 +22,7 @@ module bv_linear_front #(
     input  logic             in_valid,
     output logic             in_ready,
     input  logic             ce,
+    output logic             mem_want,
     output logic             mem_en,
     output logic [AW-1:0]    mem_addr,
     output logic             valid,
@@ -91,6 +93,7 @@ module bv_linear_front #(
       eaddr <= eaddr1;
     end
   end
+  assign mem_want = v1;
   assign mem_en = ce && v1;
 
   if (HOLD) begin : gen_hold

@@ -15,11 +15,13 @@ module bv_position_embedding #(
     parameter int SETS     = 1,
     parameter int REPEAT   = 1,
     parameter PE_FILE = "",
-    parameter PE_STYLE = "auto"
+    parameter PE_STYLE = "auto",
+    parameter int PE_TARGET = -1
 ) (
     input  logic                      clk,
     input  logic                      rst,
     input  logic [63:0]               schedule = 64'd0,
+    input  logic [65:0]               load = 66'd0,
     input  logic [LANES*IN_BITS-1:0]  in0_data,
     input  logic                      in0_valid,
     output logic                      in0_ready,
@@ -52,8 +54,8 @@ module bv_position_embedding #(
   assign last_beat = beat == BW'(BEATS - 1);
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_beat), .set);
-  bv_rom #(.WIDTH(LANES * PE_BITS), .DEPTH(DEPTH), .FILE(PE_FILE), .STYLE(PE_STYLE)) u_rom (
-      .clk, .en(ce), .addr(AW'(int'(set) * BEATS + int'(beat))), .data(pe1));
+  bv_rom #(.WIDTH(LANES * PE_BITS), .DEPTH(DEPTH), .FILE(PE_FILE), .STYLE(PE_STYLE), .TARGET(PE_TARGET)) u_rom (
+      .clk, .en(ce), .addr(AW'(int'(set) * BEATS + int'(beat))), .data(pe1), .load);
 
   always_ff @(posedge clk) begin
     if (rst) begin

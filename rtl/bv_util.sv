@@ -2,31 +2,71 @@
 // Small cells shared by all kernels: constant memory, buffer memory, frame-set counter.
 
 // STYLE of a memory: "auto" (the tool chooses), "distributed", "block", "ultra" (UltraRAM, 4096 words of 72 bits).
-// UltraRAM has no initial contents, so a bv_rom of that style is for designs whose start-up loader fills it.
 
-// Constant memory (ROM): word `addr` appears on `data` after the next enabled clock edge (output register).
+// Constant memory: word `addr` appears on `data` after the next enabled clock edge (output register).
+// TARGET < 0: a ROM with the contents of FILE. TARGET >= 0: a memory that the start-up loader fills (UltraRAM has no
+// initial contents), as target number TARGET of the load bus {valid, head, 64 bits}: a head beat holds the target
+// (47:32) and the first word to be written (31:0), the beats behind it the words, each in ceil(WIDTH / 64) beats, lowest
+// bits first. The bus never waits, and reads see old and new words while it is busy.
 module bv_rom #(
-    parameter int WIDTH = 0,
-    parameter int DEPTH = 0,
+    parameter int WIDTH  = 0,
+    parameter int DEPTH  = 0,
     parameter FILE = "",
-    parameter STYLE = "auto"
+    parameter STYLE = "auto",
+    parameter int TARGET = -1
 ) (
     input  logic                                       clk,
     input  logic                                       en,
     input  logic [(DEPTH > 1 ? $clog2(DEPTH) : 1)-1:0] addr,
-    output logic [WIDTH-1:0]                           data
+    output logic [WIDTH-1:0]                           data,
+    input  logic [65:0]                                load = 66'd0
 );
+  if (TARGET < 0) begin : gen_rom
 `ifdef __slang__  // Yosys calls look-up tables "logic" where nothing is written; its "distributed" means LUT RAM
-  localparam ROM_STYLE = STYLE == "distributed" ? "logic" : STYLE;
+    localparam ROM_STYLE = STYLE == "distributed" ? "logic" : STYLE;
 `else
-  localparam ROM_STYLE = STYLE;
+    localparam ROM_STYLE = STYLE;
 `endif
-  (* rom_style = ROM_STYLE *) logic [WIDTH-1:0] mem[DEPTH];
-  initial $readmemh(FILE, mem);
-  always_ff @(posedge clk) if (en) data <= mem[addr];
+    (* rom_style = ROM_STYLE *) logic [WIDTH-1:0] mem[DEPTH];
+    initial $readmemh(FILE, mem);
+    always_ff @(posedge clk) if (en) data <= mem[addr];
 `ifdef SYNTHESIS
-  if (STYLE == "ultra") $error("bv_rom: UltraRAM has no initial contents");
+    if (STYLE == "ultra") $error("bv_rom: UltraRAM has no initial contents; give it a TARGET of the loader");
 `endif
+    logic unused;
+    assign unused = &{1'b0, load};
+  end else begin : gen_loaded
+    localparam int PARTS = (WIDTH + 63) / 64;
+    localparam int PW = PARTS > 1 ? $clog2(PARTS) : 1;
+    localparam int AW = DEPTH > 1 ? $clog2(DEPTH) : 1;
+    (* ram_style = STYLE *) logic [WIDTH-1:0] mem[DEPTH];
+    logic mine, we;
+    logic [PW-1:0] part;
+    logic [AW-1:0] next, waddr;
+    logic [PARTS*64-1:0] word;
+    always_ff @(posedge clk) begin
+      we <= 1'b0;
+      if (load[65] && load[64]) begin
+        mine <= load[47:32] == 16'(TARGET);
+        next <= AW'(load[31:0]);
+        part <= '0;
+      end else if (load[65] && mine) begin
+        word <= (PARTS * 64)'({load[63:0], word} >> 64);
+        part <= int'(part) == PARTS - 1 ? '0 : PW'(part + 1'b1);
+        if (int'(part) == PARTS - 1) begin
+          we <= 1'b1;
+          waddr <= next;
+          next <= AW'(next + 1'b1);
+        end
+      end
+      if (we) mem[waddr] <= word[WIDTH-1:0];
+      if (en) data <= mem[addr];
+    end
+    if (PARTS * 64 > WIDTH) begin : gen_unused
+      logic unused;
+      assign unused = &{1'b0, word[PARTS*64-1:WIDTH]};
+    end
+  end
 endmodule
 
 // Buffer memory: one write port, one read port with output register. Reading the word being written gives the old one;

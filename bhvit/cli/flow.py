@@ -62,14 +62,17 @@ def summary(r: dict) -> str:
               help="npz with images and integer logits instead of --data.")
 @click.option("-n", "images", type=click.IntRange(min=1), default=16, show_default=True, help="Number of images.")
 @click.option("--stalls", type=click.IntRange(min=0), metavar="SEED", help="Throttle input and output at random.")
+@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), metavar="BYTES",
+              help="Bytes per cycle of the memory that streamed weights come from (default: no limit).")
 @click.option("--report", type=click.Path(path_type=Path), help="Result file (default in BUILD_DIR/report).")
 @json_option
 def cosim(build_dir: Path, data: str | None, reference: Path | None, images: int, stalls: int | None,
-          report: Path | None, as_json: bool) -> None:
+          bandwidth: float | None, report: Path | None, as_json: bool) -> None:
     """Simulate the stitched RTL of BUILD_DIR and compare every output integer with PyTorch."""
     from bhvit.finn_flow.build import cosim as run
 
-    result = run(build_dir, data=data, reference=reference, images=images, stalls=stalls, report=report)
+    result = run(build_dir, data=data, reference=reference, images=images, stalls=stalls, report=report,
+                 bandwidth=bandwidth or 0.0)
     emit(result, as_json, summary(result))
     if not result["ok"]:
         raise CheckFailed(f"The RTL does not equal PyTorch: {result['bit_exact_images']} of {result['images']} images "

@@ -52,13 +52,17 @@ class Memory:
     def width(self) -> int:
         return sum(a.shape[1] * t.bits for a, t in self.fields)
 
-    def hex_lines(self) -> list[str]:
-        """One hexadecimal word a line, for ``$readmemh``."""
+    def packed(self) -> np.ndarray:
+        """Words as bytes, lowest first: uint8 (depth, bytes of a word)."""
         bits = np.concatenate(
             [np.unpackbits(pack_words(a, t), axis=1, bitorder="little")[:, : a.shape[1] * t.bits]
              for a, t in self.fields], axis=1)
-        data = np.packbits(bits, axis=1, bitorder="little")[:, ::-1]
-        digits = (bits.shape[1] + 3) // 4
+        return np.packbits(bits, axis=1, bitorder="little")
+
+    def hex_lines(self) -> list[str]:
+        """One hexadecimal word a line, for ``$readmemh``."""
+        data = self.packed()[:, ::-1]
+        digits = (self.width + 3) // 4
         return [row.tobytes().hex()[-digits:] for row in data]
 
 
@@ -157,7 +161,7 @@ class Layer(BaseModel):
     def _check_styles(self) -> None:
         known = {s.name: s for s in self.stores()}
         for name, style in self.style_map().items():
-            legal = known[name].styles(ultra_constants=True) if name in known else ()
+            legal = known[name].legal if name in known else ()
             if style not in legal:
                 raise FoldingError(f"Memory style {name}={style} is not possible.", where=f"layer {self.stem}",
                                    do=f"choose one of {', '.join(legal)}" if legal

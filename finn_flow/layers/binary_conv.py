@@ -138,7 +138,8 @@ class BinaryConv(EpilogueLayer):
     def stores(self) -> tuple[Store, ...]:
         d, fold = len(self.dilations), self.sets * self.out_channels // self.PE
         return (Store("RING", self.in_channels, self._ring * self.width, fixed=True),
-                Store("WEIGHT", self.PE * d * self._taps, fold, const=True), self.epilogue_store(self.PE, fold, d))
+                Store("WEIGHT", self.PE * d * self._taps, fold, const=True, loadable=True),
+                self.epilogue_store(self.PE, fold, d))
 
     def resources(self) -> Resources:
         d = len(self.dilations)

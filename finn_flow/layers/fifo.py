@@ -16,7 +16,7 @@ SHALLOW = 64
 
 
 class Fifo(ElementwiseLayer):
-    """in0: (*dims) dtype; out0: the same. One beat per cycle at any depth of at least 2."""
+    """in0: (*dims) dtype; out0: the same. One beat per cycle, at depth 1 (one register) one every other cycle."""
 
     stem: ClassVar[str] = "fifo"
 
@@ -26,8 +26,8 @@ class Fifo(ElementwiseLayer):
 
     def check(self) -> None:
         super().check()
-        if self.depth < 2:
-            raise FoldingError(f"depth={self.depth} is too small.", where="layer fifo", do="choose 2 or more")
+        if self.depth < 1:
+            raise FoldingError(f"depth={self.depth} is too small.", where="layer fifo", do="choose 1 or more")
 
     def inputs(self) -> list[Stream]:
         return [self.stream(DType.from_name(self.dtype))]
@@ -40,14 +40,19 @@ class Fifo(ElementwiseLayer):
 
     def stores(self) -> tuple[Store, ...]:
         width = self.inputs()[0].width
-        if self.depth == 2:
+        if self.depth <= 2:
             return ()
         return (Store("RAM", width, self.depth - 1, fixed=True, plain=True) if self.depth <= SHALLOW
                 else Store("RAM", width, self.depth),)
 
     def resources(self) -> Resources:
         width = self.inputs()[0].width
-        return self.total(width + 6 if self.depth == 2 else 20 if self.depth <= SHALLOW else 50)
+        if self.depth <= 2:
+            return self.total(4 if self.depth == 1 else width + 6)
+        return self.total(20 if self.depth <= SHALLOW else 50)
+
+    def cycles(self) -> int:
+        return super().cycles() * (2 if self.depth == 1 else 1)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"WIDTH": self.inputs()[0].width, "DEPTH": self.depth, "ID": self.ID}
@@ -56,6 +61,7 @@ class Fifo(ElementwiseLayer):
     def examples(cls) -> list[dict[str, Any]]:
         return [
             dict(dims=[10, 6], SIMD=3, depth=2),
+            dict(dims=[9, 8], SIMD=4, depth=1),
             dict(dims=[5, 6, 4], SIMD=4, TP=5, depth=7),
             dict(dims=[40, 12], dtype="BIPOLAR", SIMD=6, depth=3),
             dict(dims=[33, 4], dtype="INT3", SIMD=2, depth=33),

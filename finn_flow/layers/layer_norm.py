@@ -4,7 +4,8 @@
     n = sat_n_bits(((C*x - S) * r) >> s1)                     y = sat_out_bits((m[c]*n + o[c]) >> sh)
 
 r is the largest integer with (2r-1)^2 * v <= 4^(k+1). v is at most C^2 * (2^in_bits - 1)^2 / 4 + eps_int and at least
-eps_int, which bounds r; n is about 2^(k - s1) times the normalized value.
+eps_int, which bounds r; n is about 2^(k - s1) times the normalized value. Blocks that share an engine may have an eps
+and a shift s1 each (``eps_sets``, ``s1_sets``).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class LayerNorm(Layer):
     n_bits: int = 12
     eps_int: int
     eps_sets: list[int] = []
+    s1_sets: list[int] = []
     m_bits: int = 12
     o_bits: int = 24
     sh: int
@@ -63,13 +65,23 @@ class LayerNorm(Layer):
                               or min(self.eps_sets) < 1):
             raise ValueError(f"{self.stem}: eps_sets={self.eps_sets} needs one positive value a set, the largest as "
                              "eps_int.")
+        if self.s1_sets and (len(self.s1_sets) != self.sets or self.s1 != max(self.s1_sets)
+                             or not 0 <= self.s1_spread <= 3 or self.sets > 15):
+            raise ValueError(f"{self.stem}: s1_sets={self.s1_sets} needs one value a set (at most 15), the largest as "
+                             "s1, the least at most 3 below it.")
         if not 1 <= self.k <= 28 or self.v_bits > 56 or self.product_bits > 62:
             raise ValueError(f"{self.stem}: k={self.k} (1 to 28), variance of {self.v_bits} bits (at most 56), product "
                              f"of {self.product_bits} bits (at most 62): use a smaller k or fewer input bits.")
 
     def of_set(self, index: int) -> Layer:
         eps = self.eps_sets[index] if self.eps_sets else self.eps_int
-        return super().of_set(index).model_copy(update={"eps_int": eps, "eps_sets": []})
+        s1 = self.s1_sets[index] if self.s1_sets else self.s1
+        return super().of_set(index).model_copy(update={"eps_int": eps, "eps_sets": [], "s1": s1, "s1_sets": []})
+
+    @property
+    def s1_spread(self) -> int:
+        """How far the least shift s1 of a set is below the largest."""
+        return self.s1 - min(self.s1_sets, default=self.s1)
 
     @property
     def tokens(self) -> int:
@@ -109,9 +121,10 @@ class LayerNorm(Layer):
         sets = self.set_of_frame(x.shape[0])
         m, o = (constants[n][sets].reshape(-1, *(1,) * (x.ndim - 2), self.channels) for n in ("m", "o"))
         total = x.sum(-1, keepdims=True)
-        eps = np.array(self.eps_sets or [self.eps_int] * self.sets)[sets].reshape(-1, *(1,) * (x.ndim - 1))
+        eps, s1 = (np.array(values or [one] * self.sets)[sets].reshape(-1, *(1,) * (x.ndim - 1))
+                   for values, one in ((self.eps_sets, self.eps_int), (self.s1_sets, self.s1)))
         v = self.channels * (x * x).sum(-1, keepdims=True) - total * total + eps
-        n = saturate(((self.channels * x - total) * inverse_sqrt(v, self.k)) >> self.s1, s(self.n_bits))
+        n = saturate(((self.channels * x - total) * inverse_sqrt(v, self.k)) >> s1, s(self.n_bits))
         return [saturate((m * n + o) >> self.sh, s(self.out_bits))]
 
     def cycles(self) -> int:
@@ -125,7 +138,8 @@ class LayerNorm(Layer):
 
     def resources(self) -> Resources:
         root = 2 * max(2 * self.k + 5, self.v_bits + 2 * self.r_bits + 2) + 2 * self.k + 5
-        lane = 2 * self.in_bits + self.product_bits + self.n_bits + self.o_bits + 2 * self.out_bits + 30
+        select = self.n_bits * self.s1_spread.bit_length()
+        lane = 2 * self.in_bits + self.product_bits + self.n_bits + self.o_bits + 2 * self.out_bits + 30 + select
         scaled = self.channels & (self.channels - 1) != 0     # multiplying by C takes a multiplier
         return self.total(root + self.SIMD * lane + 2 * self.v_bits + 270, (3 + scaled) * self.SIMD + 1 + scaled)
 
@@ -135,8 +149,9 @@ class LayerNorm(Layer):
 
     def rtl_parameters(self) -> dict[str, int]:
         eps = sum(v << (32 * i) for i, v in enumerate(self.eps_sets))
-        return {**super().rtl_parameters(), "EPS_SETS": eps, "TOKENS": self.tokens, "V_BITS": self.v_bits,
-                "R_BITS": self.r_bits}
+        lower = sum((self.s1 - v) << (2 * i) for i, v in enumerate(self.s1_sets))
+        return {**super().rtl_parameters(), "EPS_SETS": eps, "S1_SETS": lower, "S1_SPREAD": self.s1_spread,
+                "TOKENS": self.tokens, "V_BITS": self.v_bits, "R_BITS": self.r_bits}
 
     def random_constants(self, rng: np.random.Generator) -> Constants:
         shape = (self.sets, self.channels)
@@ -163,8 +178,8 @@ class LayerNorm(Layer):
             dict(token_dims=[7], channels=45, in_bits=6, k=16, s1=10, n_bits=9, eps_int=3, m_bits=10, o_bits=20, sh=6,
                  out_bits=7, SIMD=9, sets=3),
             dict(token_dims=[4], channels=5, in_bits=4, k=8, s1=2, eps_int=1, sh=4),
-            dict(token_dims=[3], channels=6, in_bits=8, k=14, s1=6, eps_int=900, eps_sets=[2, 900, 40], sh=9, SIMD=6,
-                 sets=3),
+            dict(token_dims=[3], channels=6, in_bits=8, k=14, s1=6, eps_int=900, eps_sets=[2, 900, 40],
+                 s1_sets=[6, 4, 5], sh=9, SIMD=6, sets=3),
         ]
 
     @classmethod

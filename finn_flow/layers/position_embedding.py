@@ -41,7 +41,7 @@ class PositionEmbedding(ElementwiseLayer):
         return [saturate(floor_shift(total, self.sh), s(self.out_bits))]
 
     def stores(self) -> tuple[Store, ...]:
-        return (Store("PE", self.lanes * self.pe_bits, self.sets * self.inputs()[0].beats, const=True),)
+        return (Store("PE", self.lanes * self.pe_bits, self.sets * self.inputs()[0].beats, const=True, loadable=True),)
 
     def resources(self) -> Resources:
         return self.total(self.lanes * (max(self.in_bits + self.ka, self.pe_bits + self.kb) + self.out_bits) + 20)

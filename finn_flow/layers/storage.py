@@ -2,6 +2,7 @@
 
 A store is one ``bv_ram`` (buffer) or ``bv_rom`` (constants) of the kernel, or several equal ones. Its style says what
 it is made of: "distributed" (look-up tables), "block" (block RAM), "ultra" (UltraRAM), or "auto": the tool chooses.
+Weights may also stay in the memory of the system and arrive as a stream ("stream").
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from .cost import block_rams, deepest
 
-AUTO, DISTRIBUTED, BLOCK, ULTRA = STYLES = ("auto", "distributed", "block", "ultra")
+AUTO, DISTRIBUTED, BLOCK, ULTRA, STREAM = STYLES = ("auto", "distributed", "block", "ultra", "stream")
 #: UltraRAM: depth, width
 URAM = (4096, 72)
 
@@ -31,6 +32,8 @@ class Store:
     Attributes:
         name: the kernel's parameter ``<NAME>_STYLE``, and for constants ``<NAME>_FILE``. const: constants (``bv_rom``).
         fixed: the kernel has no such parameter, the style is always "auto". plain: a register array, no ``bv_ram``.
+        loadable: constants that can come from the start-up loader (the kernel has ``<NAME>_TARGET`` and a load port).
+        streamable: constants that can come as a stream (the kernel has ports ``<name>_data``, ``_valid``, ``_ready``).
     """
 
     name: str
@@ -40,6 +43,8 @@ class Store:
     copies: int = 1
     fixed: bool = False
     plain: bool = False
+    loadable: bool = False
+    streamable: bool = False
     style: str = AUTO
 
     @property
@@ -51,10 +56,16 @@ class Store:
         return "const" if self.const else "buffer"
 
     def styles(self, ultra_constants: bool = False) -> tuple[str, ...]:
-        """Styles that this store can have: UltraRAM has no initial contents, and shallow memories stay as they are."""
+        """Styles that this store can have. UltraRAM has no initial contents: constants there must be loadable."""
         if self.fixed:
             return (AUTO,)
-        return (DISTRIBUTED, BLOCK) if self.const and not ultra_constants else (DISTRIBUTED, BLOCK, ULTRA)
+        ultra = not self.const or (ultra_constants and self.loadable)
+        return (DISTRIBUTED, BLOCK, ULTRA) if ultra else (DISTRIBUTED, BLOCK)
+
+    @property
+    def legal(self) -> tuple[str, ...]:
+        """Every style that the kernel has."""
+        return (*self.styles(ultra_constants=True), STREAM) if self.streamable else self.styles(ultra_constants=True)
 
     @property
     def chosen(self) -> str:
@@ -67,6 +78,8 @@ class Store:
     def cost(self) -> Cost:
         """Resources, as the device maps the memory (evidence level: estimate, fitted to Yosys)."""
         style, n = self.chosen, self.copies
+        if style == STREAM:
+            return Cost()
         if style == ULTRA and self.const:  # a loader writes whole words
             return Cost(0, 0, n * -(-self.width // URAM[1]) * -(-self.depth // URAM[0]))
         if style == ULTRA:

@@ -30,7 +30,7 @@ def unify(group: list[Layer], constants: list[Constants]) -> tuple[Layer, list[C
     different = {k: v for k, v in different.items() if k not in extra}
     if different:
         raise CannotShare("; ".join(f"{k} is {', '.join(map(str, v))}" for k, v in different.items()))
-    # `sets` is set by the caller; with several sets eps_sets is legal
+    # `sets` is set by the caller; with several sets eps_sets and s1_sets are legal
     return _build(cls, {**fields[0], **extra}, len(group)), constants
 
 
@@ -145,10 +145,12 @@ def _blend(wide: str, narrow: str) -> Callable[[list[dict], list[Constants]], di
 
 def _layer_norm(fields: list[dict], constants: list[Constants]) -> dict:
     _raise_shift(fields, constants, "sh", ("m", "o"))
-    eps = [f["eps_int"] for f in fields]
-    if len(set(eps)) == 1:
-        return {}
-    return {"eps_int": max(eps), "eps_sets": eps}
+    found: dict = {}
+    for one, sets in (("eps_int", "eps_sets"), ("s1", "s1_sets")):
+        values = [f[one] for f in fields]
+        if len(set(values)) > 1:
+            found |= {one: max(values), sets: values}
+    return found
 
 
 def _qd_attention(fields: list[dict], constants: list[Constants]) -> dict:

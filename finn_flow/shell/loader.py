@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 
+from ..load import Segment
+
 MAGIC = b"BHVTLOAD"
 RECORD = 32  #: bytes of the header and of each segment's entry
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Words (uint64) for one memory: its target number (16 bits) and the first word there (32 bits)."""
-
-    target: int
-    first: int
-    words: np.ndarray
 
 
 def table(segments: list[Segment], base: int) -> bytes:

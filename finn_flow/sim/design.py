@@ -85,18 +85,21 @@ class DesignSim:
             if left.exists():
                 shutil.rmtree(left)
         build_simulator(TOP, [f.resolve() for f in sources], len(self.design.inputs), len(self.design.outputs),
-                        partial.resolve(), defines=defines, optimize=optimize, split=split, jobs=jobs)
+                        partial.resolve(), defines=defines, optimize=optimize, split=split, jobs=jobs,
+                        load="load" if self.design.loads else None, load_stages=len(self.design.loads),
+                        weights=[w["port"] for w in self.design.weights])
         partial.rename(self.work)
 
     def run(self, frames: np.ndarray, *, stalls: Stalls = NO_STALLS, throttle: int = 0, patience: int | None = None,
             depths: dict[str, int] | None = None, cwd: Path | None = None, expect: int | None = None,
-            progress: Callable[[int, int], None] | None = None, progress_every: int = 0,
+            progress: Callable[[int, int], None] | None = None, progress_every: int = 0, bandwidth: float = 0.0,
             ) -> tuple[SimResult, list[FifoState]]:
         """Stream ``frames`` (F, *dims) into input 0.
 
         Args:
             depths: FIFO depths by name (kind "sizing"). cwd: folder to run in (default: that of the memory images);
                 a folder given gets links to the memory images, for traces. expect: frames expected at the output.
+            bandwidth: bytes per cycle of the memory that streamed weights come from (0: no limit).
         """
         if patience is None:
             slow = 100 / (100 - min(95, max(stalls.input_percent, stalls.output_percent)))
@@ -114,7 +117,10 @@ class DesignSim:
             where = cwd
         result = run_simulator(self.exe.resolve(), [(self.design.inputs[0], frames)], self.design.outputs,
                                len(frames) if expect is None else expect, cwd=where, stalls=stalls, patience=patience,
-                               throttle=throttle, progress=progress, progress_every=progress_every, plusargs=args)
+                               throttle=throttle, progress=progress, progress_every=progress_every, plusargs=args,
+                               load=self.design.load_file, bandwidth=bandwidth,
+                               weights=[(self.design.memories / f"{w['port']}.bin", w["bytes"])
+                                        for w in self.design.weights])
         return result, self.states(result.log)
 
     def states(self, log: str) -> list[FifoState]:

@@ -2,11 +2,18 @@
 // Generic AXI-stream harness around a Verilated top: feeds files of beats into the inputs, collects the outputs,
 // stalls both sides at random on request, checks the handshake rules and reports what happened as JSON.
 //
-// Generated beside it: "ports.inc" with one IN_PORT(i, data, valid, ready) / OUT_PORT(...) line per stream.
+// Generated beside it: "ports.inc" with one IN_PORT(i, data, valid, ready) / OUT_PORT(...) line per stream, and the
+// port of the load bus (BV_LOAD) with the number of registers behind it, where there is one.
 //
 //   sim --in I FILE BYTES BEATS_PER_FRAME --out I FILE BYTES BEATS_PER_FRAME TOTAL_BEATS ...
 //       [--stall-in SEED PERCENT] [--stall-out SEED PERCENT] [--burst CYCLES] [--throttle CYCLES_PER_FRAME]
-//       [--patience CYCLES] [--progress CYCLES] [+PLUSARG ...]
+//       [--patience CYCLES] [--progress CYCLES] [--load FILE] [--weights I FILE BYTES]... [--memory BYTES_PER_CYCLE]
+//       [+PLUSARG ...]
+//
+// --weights: words that a WEIGHT_PORT reads over and over. --memory: they come from a memory of that bandwidth (in all) in
+// bursts with random latencies; otherwise as fast as they are taken, but for the stalls of the inputs.
+// --load: what goes down the load bus (finn_flow/load.py), beat by beat, before the reset ends. With BV_LOAD_IDLE=SEED
+// in the environment the bus rests in half of the cycles.
 //
 // (--burst: stretches of an input are 16 times shorter, so that a blocked output presses back through a full design.)
 // A stalled port is idle in PERCENT of the cycles at random; with --burst, stretches of up to CYCLES cycles in which it
@@ -15,6 +22,7 @@
 //
 // exit 0: all output beats received; 3: nothing moved for PATIENCE cycles; 4: handshake rule broken; 5: surplus output.
 #include <cinttypes>
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -67,6 +75,25 @@ struct Stream {
   Stalls stalls;
 };
 
+// A memory of limited bandwidth: bursts of 1 KiB arrive 40 to 300 cycles after they were asked for, in order, up to four
+// of them are held or under way.
+struct Memory {
+  static constexpr uint64_t kBurst = 1024, kOpen = 4;
+  Rng rng{1};
+  double rate = 0, credit = 0;
+  uint64_t held = 0;                     // bytes that are here
+  std::vector<uint64_t> due;             // cycles at which bursts arrive
+  void cycle(uint64_t now) {
+    credit = std::min(credit + rate, double(kBurst));
+    if (credit >= double(kBurst) && held + due.size() * kBurst + kBurst <= kOpen * kBurst) {
+      credit -= double(kBurst);
+      const uint64_t at = now + 40 + rng.percent() * 26 / 10;
+      due.push_back(due.empty() ? at : std::max(at, due.back()));
+    }
+    while (!due.empty() && due.front() <= now) { held += kBurst; due.erase(due.begin()); }
+  }
+};
+
 std::vector<uint8_t> read_file(const std::string& name) {
   std::FILE* f = std::fopen(name.c_str(), "rb");
   if (!f) { std::fprintf(stderr, "cannot read %s\n", name.c_str()); std::exit(2); }
@@ -81,10 +108,13 @@ std::vector<uint8_t> read_file(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::vector<Stream> ins, outs;
+  std::vector<Stream> ins, outs, weights;
+  std::vector<Memory> memories;
+  double bandwidth = 0;
   uint64_t patience = 100000, throttle = 0, progress = 0;
   uint64_t burst = 0, in_seed = 1, out_seed = 1;
   int in_pct = 0, out_pct = 0;
+  std::string load;
   for (int a = 1; a < argc;) {
     std::string k = argv[a++];
     auto next = [&] { return a < argc ? argv[a++] : (std::fprintf(stderr, "missing value after %s\n", k.c_str()), std::exit(2), argv[0]); };
@@ -103,12 +133,24 @@ int main(int argc, char** argv) {
     else if (k == "--throttle") throttle = num();
     else if (k == "--patience") patience = num();
     else if (k == "--progress") progress = num();
+    else if (k == "--load") load = next();
+    else if (k == "--weights") {
+      size_t i = num();
+      if (weights.size() <= i) weights.resize(i + 1);
+      weights[i].file = next(); weights[i].bytes = num(); weights[i].data = read_file(weights[i].file);
+      weights[i].total = weights[i].data.size() / weights[i].bytes;
+    } else if (k == "--memory") bandwidth = std::strtod(next(), nullptr);
     else if (k[0] == '+') continue;
     else { std::fprintf(stderr, "unknown option %s\n", k.c_str()); return 2; }
   }
 
   for (size_t i = 0; i < ins.size(); ++i) ins[i].stalls = Stalls{Rng(in_seed + 1000 * i), in_pct, (burst + 15) / 16};
   for (size_t i = 0; i < outs.size(); ++i) outs[i].stalls = Stalls{Rng(out_seed + 77 + 1000 * i), out_pct, burst};
+
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i].stalls = Stalls{Rng(in_seed + 500 + 1000 * i), in_pct, 0};
+    memories.push_back(Memory{Rng(in_seed + 900 + i), bandwidth / double(weights.size()), 0, 0, {}});
+  }
 
   VerilatedContext ctx;
   ctx.commandArgs(argc, argv);
@@ -121,9 +163,38 @@ int main(int argc, char** argv) {
   top.ap_rst_n = 0;
 #define IN_PORT(i, D, V, R) top.V = 0;
 #define OUT_PORT(i, D, V, R) top.R = 0;
+#define WEIGHT_PORT(i, D, V, R) if (weights.size() <= i) { std::fprintf(stderr, "--weights %d is missing\n", i); return 2; } top.V = 0;
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
+#undef WEIGHT_PORT
+#ifdef BV_LOAD
+  {
+    auto drive = [&](uint64_t data, uint32_t control) {
+      const uint32_t words[3] = {uint32_t(data), uint32_t(data >> 32), control};
+      put(top.BV_LOAD, reinterpret_cast<const uint8_t*>(words), sizeof words);
+      reset_cycle();
+    };
+    const char* idle_seed = std::getenv("BV_LOAD_IDLE");
+    Rng rng(idle_seed ? std::strtoull(idle_seed, nullptr, 10) : 1);
+    drive(0, 0);
+    if (load.empty()) { std::fprintf(stderr, "the design has memories to be loaded: --load is missing\n"); return 2; }
+    const auto bytes = read_file(load);
+    std::vector<uint64_t> words(bytes.size() / 8);
+    std::memcpy(words.data(), bytes.data(), words.size() * 8);
+    for (size_t at = 0; at < words.size();) {
+      const uint64_t head = words[at], n = words[at + 1];
+      drive(head, 3);
+      for (uint64_t i = 0; i < n; ++i) {
+        while (idle_seed && rng.percent() < 50) drive(0x5a5a5a5a5a5a5a5aull, 0);
+        drive(words[at + 2 + i], 2);
+      }
+      at += 2 + n;
+    }
+    drive(0, 0);
+    for (int i = 0; i < BV_LOAD_STAGES; ++i) reset_cycle();
+  }
+#endif
   for (int i = 0; i < 8; ++i) reset_cycle();
   top.ap_clk = 0; top.ap_rst_n = 1; top.eval();
 
@@ -145,9 +216,19 @@ int main(int argc, char** argv) {
         st.offered = true; put(top.D, &st.data[st.done * st.bytes], st.bytes); }                    \
       top.V = st.offered; }
 #define OUT_PORT(i, D, V, R) top.R = !outs[i].stalls.next();
+#define WEIGHT_PORT(i, D, V, R)                                                                     \
+    { Stream& st = weights[i];                                                                      \
+      Memory& m = memories[i];                                                                      \
+      const bool idle = st.stalls.next();                                                           \
+      if (m.rate) m.cycle(cycle);                                                                   \
+      if (!st.offered && !idle && (!m.rate || m.held >= st.bytes)) {                                \
+        st.offered = true; if (m.rate) m.held -= st.bytes;                                          \
+        put(top.D, &st.data[st.done * st.bytes], st.bytes); }                                       \
+      top.V = st.offered; }
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
+#undef WEIGHT_PORT
     top.eval();
     // observe the handshakes of this cycle
     bool moved = false;
@@ -172,9 +253,13 @@ int main(int argc, char** argv) {
           } else ++surplus;                                                                         \
         } }                                                                                         \
       st.offered = top.V && !top.R; }
+#define WEIGHT_PORT(i, D, V, R)                                                                     \
+    { Stream& st = weights[i];                                                                      \
+      if (st.offered && top.R) { st.done = st.done + 1 == st.total ? 0 : st.done + 1; st.offered = false; } }
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
+#undef WEIGHT_PORT
     top.ap_clk = 1; top.eval();
     top.ap_clk = 0;
     ++cycle;

@@ -172,13 +172,16 @@ def _headers(cxxflags: list[str], root: Path) -> list[str | Path]:
 
 def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, work: Path, *,
                     defines: Sequence[str] = (), optimize: str = "-O1", split: int = 0, jobs: int = 2,
-                    harness: Path = HARNESS, link: Sequence[str] = ()) -> Path:
+                    harness: Path = HARNESS, link: Sequence[str] = (), load: str | None = None,
+                    load_stages: int = 1, weights: Sequence[str] = ()) -> Path:
     """Verilate ``top`` (ports in<i>_V_*, out<i>_V_*) and compile it with a harness.
 
     Args:
         top: module name. sources: RTL files. work: folder for everything; created.
         defines: Verilog macros. optimize: g++ level. split: Verilator --output-split (0: one file).
         jobs: compiler processes at a time when split. harness: the C++ main program. link: more flags for the linker.
+        weights: names of the ports that take words of weights from the memory of the system.
+        load: port of the load bus, where the top has one, and how many registers it passes.
     Returns:
         The executable. Memory images are looked up in the folder in which it is run.
     """
@@ -187,6 +190,9 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
     root = Path(tool.env["VERILATOR_ROOT"])
     ports = [f"IN_PORT({i}, in{i}_V_TDATA, in{i}_V_TVALID, in{i}_V_TREADY)" for i in range(n_in)]
     ports += [f"OUT_PORT({i}, out{i}_V_TDATA, out{i}_V_TVALID, out{i}_V_TREADY)" for i in range(n_out)]
+    ports += [f"WEIGHT_PORT({i}, {p}_TDATA, {p}_TVALID, {p}_TREADY)" for i, p in enumerate(weights)]
+    if load:  # defined once: the file is read several times
+        ports.insert(0, f"#ifndef BV_LOAD\n#define BV_LOAD {load}\n#define BV_LOAD_STAGES {load_stages + 2}\n#endif")
     (work / "ports.inc").write_text("\n".join(ports) + "\n")
     cmd = [tool.path, "--cc", "--Mdir", "obj", "--prefix", "Vtop", "--top-module", top, "--no-timing", "-O3",
            "--x-assign", "fast", "--x-initial", "unique", "--no-assert-case", *QUIET, *[f"-D{d}" for d in defines]]
@@ -220,7 +226,8 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
 def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], outputs: Sequence[Stream], frames: int, *,
                   cwd: Path, stalls: Stalls = NO_STALLS, patience: int = 100_000, throttle: int = 0,
                   progress: Callable[[int, int], None] | None = None, progress_every: int = 0,
-                  plusargs: Sequence[str] = ()) -> SimResult:
+                  plusargs: Sequence[str] = (), load: Path | None = None,
+                  weights: Sequence[tuple[Path, int]] = (), bandwidth: float = 0.0) -> SimResult:
     """Stream ``frames`` frames through a simulator made by :func:`build_simulator`.
 
     Args:
@@ -228,6 +235,8 @@ def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], output
         stalls: random stalls. patience: cycles without movement at the boundary after which the run ends (status 3).
         throttle: if > 0, the beats of an input are spread evenly, one frame per ``throttle`` cycles.
         plusargs: for ``$value$plusargs`` of the design, each beginning with "+".
+        load: what goes down the load bus first (see :mod:`..load`). weights: file and bytes of a word for each port of
+        weights. bandwidth: bytes per cycle of the memory that they come from (0: no limit).
     """
     with tempfile.TemporaryDirectory(prefix="bhvit-sim-") as tmp:
         cmd: list[str] = [str(exe)]
@@ -245,6 +254,10 @@ def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], output
         if stalls.burst:
             cmd += ["--burst", str(stalls.burst)]
         cmd += ["--patience", str(patience), "--throttle", str(throttle), "--progress", str(progress_every), *plusargs]
+        cmd += ["--load", str(load.resolve())] if load else []
+        for i, (f, size) in enumerate(weights):
+            cmd += ["--weights", str(i), str(f.resolve()), str(size)]
+        cmd += ["--memory", str(bandwidth)] if bandwidth else []
         p = subprocess.Popen(cmd, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         log, out = [], ""
         assert p.stderr and p.stdout

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from bhvit.finn_flow import fifo_sizing, graph, ops, stitch
+from bhvit.finn_flow.fifo_trim import LEAST, TRIALS, WORTH, Trimmer, residuals, singles
 from bhvit.finn_flow.layers.storage import Store
 from bhvit.finn_flow.sim.design import DesignSim
 
@@ -45,3 +48,69 @@ def test_depths_found_by_simulation(tmp_path):
     info = fifo_sizing.report(model, sizing)
     assert set(info["fifo_depths"]) == set(design.fifos)
     assert max(info["fifo_depths"].values()) > 2 and info["total_fifo_size_kiB"] > 0
+
+
+def test_small_fifos_keep_function_and_interval(tmp_path):
+    model = networks.residual(tokens=64)
+    x = networks.pixels(model, 8)
+    want = ops.execute(model, {"pixels": x})["logits"]
+    lines: list[str] = []
+    model = streaming(model, **FOLDINGS)
+    model, sizing = fifo_sizing.size_fifos(model, tmp_path / "fifo", log=lines.append, small=True)
+    design = stitch.stitch(model, tmp_path / "stitched")
+    result, _ = DesignSim(design, tmp_path / "sim").run(x)
+    assert result.status == 0 and np.array_equal(result.outputs[0], want)
+    slowest = max(ops.layer_from_node(n).cycles() for n in model.graph.node if graph.stem(n) not in graph.PLUMBING)
+    assert abs(result.interval - slowest) <= 2
+    assert sizing.trimmed and any("become" in line for line in lines)
+
+
+def test_groups_are_cut_as_long_as_the_interval_is_kept():
+    """Two FIFOs must keep their depth, one half of it; all others can be cut; residuals shrink with them."""
+    model = streaming(networks.residual(tokens=6400), **FOLDINGS)
+    beats = {f.name: ops.layer_from_node(f).inputs()[0].beats for f in graph.fifos(model)}
+    depths, bounds = {n: b // 2 for n, b in beats.items()}, dict.fromkeys(beats, 10**6)
+    high = {n: 1500 + i for i, n in enumerate(beats)}
+    free = residuals(model, high)
+    others = [n for n in beats if n not in free]
+    needed = {others[0]: depths[others[0]], others[3]: depths[others[3]], others[5]: depths[others[5]] // 2}
+
+    def run(trial, what):
+        assert all(trial[n] == bounds[n] for n in free) and "cut to" in what
+        return all(trial[n] >= d for n, d in needed.items()), [SimpleNamespace(name=n, max_count=700) for n in trial]
+
+    trimmer = Trimmer(model, dict(depths), high, bounds, run, bool, lambda _, mark: mark + 1)
+    before = trimmer.bits(*depths)
+    assert trimmer.trim() and trimmer.trials <= TRIALS
+    assert {n: trimmer.depths[n] for n in needed} == needed
+    left = before * WORTH
+    for n in set(others) - set(needed):
+        assert trimmer.depths[n] == LEAST or depths[n] * trimmer.width[n] < left
+    assert sum(trimmer.depths[n] == LEAST for n in others) >= len(others) // 2
+    assert {trimmer.depths[n] for n in free} == {701}, "residuals take what they needed in the trial"
+
+
+def test_single_registers_where_beats_are_far_apart():
+    model = streaming(networks.residual(tokens=24), **FOLDINGS)
+    high = {f.name: i % 2 + 1 for i, f in enumerate(graph.fifos(model))}
+    found = singles(model, high, 3 * 24)
+    assert found and all(high[n] == 1 for n in found)
+    for f in graph.fifos(model):
+        beats = ops.layer_from_node(f).inputs()[0].beats
+        assert (f.name in found) == (high[f.name] == 1 and beats <= 24)
+
+
+def test_residuals_are_the_inputs_that_wait():
+    model = streaming(networks.residual(tokens=24), **FOLDINGS)
+    names = {f.name for f in graph.fifos(model)}
+    into_mix = [n for n in names if "mix" in n or "bn" in n or "sign" in n]
+    high = dict.fromkeys(names, 1)
+    assert into_mix
+    for f in graph.fifos(model):  # the residual of `join` is full
+        if f.name.startswith("stem_out0_fork"):
+            high[f.name] = 20
+    found = residuals(model, high)
+    joins = [n for n in model.graph.node if len(ops.stream_inputs(n)) > 1]
+    assert len(joins) == 2 and 2 <= len(found) <= 4
+    high2 = {n: 40 if n in found else 1 for n in names}
+    assert residuals(model, high2) <= found

@@ -9,6 +9,7 @@ import pytest
 
 from bhvit.errors import UserError
 from bhvit.finn_flow import cosim, estimate, fifo_sizing, folding, graph, ops, stitch
+from bhvit.finn_flow.prices import cost
 
 from . import networks
 
@@ -29,7 +30,7 @@ def test_target_is_met_cheaply(target):
     assert max(cycles) <= target
     if target == 5000:
         quick = folding.apply(lowered(), folding.choose(lowered(), 64))
-        total = [sum(folding.cost(ops.layer_from_node(n)) for n in m.graph.node) for m in (model, quick)]
+        total = [sum(cost(ops.layer_from_node(n)) for n in m.graph.node) for m in (model, quick)]
         assert total[0] < total[1], "more time, fewer resources"
     graph.insert_width_converters(model)
     assert max(estimate.layer_cycles(model).values()) <= target, "converters keep up"

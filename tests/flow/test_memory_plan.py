@@ -96,17 +96,21 @@ def test_unknown_memories_are_told(key, style, message):
     assert message in str(e.value.do)
 
 
-def test_constants_do_not_become_ultra_ram():
-    model = ops.new_model([("x", [1, 4, 4096], DType.from_name("INT8"))], ["y"])
-    layer = layers()["threshold"](dims=[4, 4096])
-    constants = {k: c.dtype.random(np.random.default_rng(0), (1, *c.shape))
-                 for k, c in layer.constants().items()}
-    model.graph.node.append(ops.make_node(layer, ["x"], ["y"], constants, model, "t", rtl=True))
-    with pytest.raises(UserError, match="initial contents"):
-        memory_plan.plan(model, ZCU104, MemoryConfig(styles={"t.THRESHOLD": ULTRA}))
-    assert styles(memory_plan.plan(model, ZCU104)) == ["THRESHOLD=block"]
-    loaded = memory_plan.plan(model, ZCU104, MemoryConfig(styles={"t.THRESHOLD": ULTRA}, ultra_constants=True))
-    assert styles(loaded) == ["THRESHOLD=ultra"]
+def test_only_constants_that_a_loader_can_write_become_ultra_ram():
+    model = ops.new_model([("x", [1, 4096, 64], DType.from_name("INT8"))], ["y"])
+    embedding = layers()["position_embedding"](dims=[4096, 64], SIMD=8)
+    threshold = layers()["threshold"](dims=[4096, 64])
+    for layer, ends, name in ((embedding, ("x", "z"), "pe"), (threshold, ("z", "y"), "t")):
+        constants = {k: c.dtype.random(np.random.default_rng(0), (1, *c.shape)) for k, c in layer.constants().items()}
+        model.graph.node.append(ops.make_node(layer, [ends[0]], [ends[1]], constants, model, name, rtl=True))
+    assert styles(memory_plan.plan(model, ZCU104)) == ["PE=block", "THRESHOLD=distributed"]
+    loader = dict(ultra_constants=True)
+    loaded = memory_plan.plan(model, ZCU104, MemoryConfig(**loader, styles={"pe.PE": ULTRA}))
+    assert styles(loaded) == ["PE=ultra", "THRESHOLD=distributed"]
+    for config in (MemoryConfig(styles={"pe.PE": ULTRA}), MemoryConfig(**loader, styles={"t.THRESHOLD": ULTRA})):
+        with pytest.raises(UserError, match="initial contents") as e:
+            memory_plan.plan(model, ZCU104, config)
+        assert ("ultra_constants" in e.value.do) == (not config.ultra_constants)
 
 
 def test_devices():

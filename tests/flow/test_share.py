@@ -25,7 +25,7 @@ DIFFERENCES = {
     "shift": {"sh": (5, 6, 7), "ky": (3, 4), "o_bits": (12, 14)},
     "window_concat": {"sh": (6, 7), "ka": (0, 1, 2)},
     "window_merge": {"sh": (6, 8), "ka": (0, 2)},
-    "layer_norm": {"sh": (7, 9), "eps_int": (3, 40, 700)},
+    "layer_norm": {"sh": (7, 9), "eps_int": (3, 40, 700), "s1": (5, 6, 8)},
     "qd_attention": {"es": (8, 9, 11)},
 }
 SHAPES = {
@@ -34,7 +34,7 @@ SHAPES = {
     "shift": dict(height=4, width=3, channels=4),
     "window_concat": dict(height=4, width=4, channels=3, window=2, padding=0, o_bits=16),
     "window_merge": dict(height=4, width=4, channels=3, window=2, o_bits=16),
-    "layer_norm": dict(token_dims=[5], channels=12, k=14, s1=6, m_bits=10, o_bits=16),
+    "layer_norm": dict(token_dims=[5], channels=12, k=14, m_bits=10, o_bits=16),
     "qd_attention": dict(windows=2, tokens=5, heads=2, head_dim=8, t_bits=9),
 }
 
@@ -59,8 +59,8 @@ def test_unified_layers_keep_their_functions(stem, data):
 
 def test_what_constants_cannot_absorb_is_named():
     cls = layers()["layer_norm"]
-    a, b = (cls(**SHAPES["layer_norm"] | {"s1": s}, sh=7, eps_int=3) for s in (6, 7))
-    with pytest.raises(CannotShare, match="s1 is 6, 7"):
+    a, b = (cls(**SHAPES["layer_norm"] | {"k": k}, s1=6, sh=7, eps_int=3) for k in (13, 14))
+    with pytest.raises(CannotShare, match="k is 13, 14"):
         unify([a, b], [x.random_constants(np.random.default_rng(0)) for x in (a, b)])
     cls = layers()["affine"]
     a, b = (cls(**SHAPES["affine"], rm=r) for r in (3, 5))

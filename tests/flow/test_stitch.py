@@ -93,3 +93,32 @@ def test_trace_gives_every_edge(tmp_path):
     for n in graph.fifos(model):
         st = streams[n.name]
         assert np.array_equal(st.from_elements(traces[n.name]), values[n.output[0]]), n.name
+
+
+def test_constants_from_outside(tmp_path):
+    """A loaded memory, two memories on one bus, and streamed weights in one design."""
+    model = networks.residual(tokens=24)
+    x = networks.pixels(model, 6)
+    want = ops.execute(model, {"pixels": x})["logits"]
+    styles = {"stem": "WEIGHT=ultra", "mix": "WEIGHT=stream"}
+    model = streaming(model, depth=64, **FOLDINGS)
+    for n in model.graph.node:
+        if n.name in styles:
+            ops.set_layer(n, ops.layer_from_node(n).model_copy(update={"styles": styles[n.name]}))
+    design = stitch.stitch(model, tmp_path / "stitched_ip")
+    assert [(d["node"], d["memory"], d["target"]) for d in design.loads] == [("stem", "WEIGHT", 0)]
+    assert [(d["node"], d["port"]) for d in design.weights] == [("mix", "weight0_V")]
+    assert not list(design.memories.glob("*_weight.mem")) and design.load_file.exists()
+    assert stitch.Design.load(design.folder) == design
+    sim = DesignSim(design, tmp_path / "sim")
+    for stalls, bandwidth in ((Stalls(), 0.0), (Stalls(seed=3, input_percent=30, output_percent=30), 2.5)):
+        result, _ = sim.run(x, stalls=stalls, bandwidth=bandwidth)
+        assert result.status == 0 and np.array_equal(result.outputs[0], want)
+    image = design.load_file.read_bytes()
+    design.load_file.write_bytes(image[:16] + bytes([image[16] ^ 64]) + image[17:])  # first word
+    weights = design.memories / "weight0_V.bin"
+    first = sim.run(x)[0].outputs[0]
+    design.load_file.write_bytes(image)
+    weights.write_bytes(weights.read_bytes()[::-1])
+    second = sim.run(x)[0].outputs[0]
+    assert not np.array_equal(first, want) and not np.array_equal(second, want)

@@ -17,7 +17,7 @@ template <int BEATS, typename S, typename D> void copy_beats(S& in, D& out) {
 template <typename P>
 void fifo(hls::stream<typename P::Out0::beat>& out0, hls::stream<typename P::In0::beat>& in0) {
 #pragma HLS DATAFLOW
-  static_assert(P::DEPTH >= 2, "fifo: DEPTH is at least 2.");
+  static_assert(P::DEPTH >= 1, "fifo: DEPTH is at least 1.");
   hls::stream<typename P::In0::beat, P::DEPTH> queue("queue");
   copy_beats<P::In0::BEATS>(in0, queue);
   copy_beats<P::In0::BEATS>(queue, out0);

@@ -2,7 +2,7 @@
 // Layer norm of tokens in exact integer arithmetic, with a correctly rounded inverse square root.
 //   S = sum x     Q = sum x^2     v = C*Q - S^2 + eps         r = floor(2^K / sqrt(v) + 1/2)
 //   n = sat_N_BITS(((C*x - S)*r) >> S1)                        y = sat_OUT_BITS((m[c]*n + o[c]) >> SH)
-// eps is EPS_INT, or one of eps_sets where every set has its own. Three stages work on different tokens at a time:
+// eps is EPS_INT, or one of eps_sets where every set has its own; likewise S1 and s1_sets. Three stages work on different tokens at a time:
 // sums, root, scaling. A constant word holds m, then o of SIMD channels.
 #ifndef BHVIT_LAYER_NORM_HPP
 #define BHVIT_LAYER_NORM_HPP
@@ -67,6 +67,7 @@ void layer_norm_scale(int set, const ap_uint<P::SCALE_WIDTH> scale[P::SCALE_DEPT
                       const typename P::In0::beat token[P::In0::FOLDS], const typename LayerNormTypes<P>::sum& total,
                       const typename LayerNormTypes<P>::root& root, hls::stream<typename P::Out0::beat>& out0) {
   constexpr int CENTRED = LayerNormTypes<P>::SUM_BITS + 2, PRODUCT = CENTRED + P::R_BITS + 1;
+  const int s1 = P::S1_SETS_COUNT ? int(P::s1_sets(set)) : P::S1;
   constexpr int SUM = max_of(P::M_BITS + P::N_BITS, P::O_BITS) + 1;
   for (int f = 0; f < P::In0::FOLDS; f++) {
 #pragma HLS PIPELINE II=1
@@ -76,7 +77,7 @@ void layer_norm_scale(int set, const ap_uint<P::SCALE_WIDTH> scale[P::SCALE_DEPT
 #pragma HLS UNROLL
       const ap_int<CENTRED> centred = P::In0::get(token[f], i) * P::CHANNELS - total;
       const ap_int<PRODUCT> product = centred * ap_int<P::R_BITS + 1>(root);
-      const ap_int<P::N_BITS> n = saturate<P::N_BITS>(ap_int<PRODUCT>(product >> P::S1));
+      const ap_int<P::N_BITS> n = saturate<P::N_BITS>(ap_int<PRODUCT>(product >> s1));
       ap_int<SUM> sum = signed_field<P::M_BITS>(word, i * P::M_BITS) * n;
       sum += signed_field<P::O_BITS>(word, P::SIMD * P::M_BITS + i * P::O_BITS);
       P::Out0::set(y, i, saturate<P::OUT_BITS>(ap_int<SUM>(sum >> P::SH)));

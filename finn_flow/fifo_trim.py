@@ -1,0 +1,108 @@
+"""Smaller FIFOs: what bursts alone had filled is taken away, what a residual has to wait for stays.
+
+With unlimited FIFOs a fast layer runs ahead and fills whatever lies behind it, although it could as well wait. Only
+where streams join again must a FIFO hold what the slower branch still works on, and where a layer that is never idle
+gets its data in bursts. So FIFOs that are no residuals are cut to a few beats, all together, then half of them, and so
+on, as long as that is worth a simulation and the design keeps its interval. Residuals have no limit meanwhile and show
+what they need, which is less than before where nothing runs ahead any more.
+
+Streams with beats far apart get a single register (depth 1, a beat every other cycle) where one is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from qonnx.core.modelwrapper import ModelWrapper
+
+from . import graph, ops
+from .sim.design import FifoState
+from .sim.verilate import SimResult
+
+#: beats that a cut FIFO keeps (one row of look-up table memory)
+LEAST = 32
+#: part of all FIFO bits that a group must have to be worth a simulation, and simulations at most
+WORTH, TRIALS = 0.02, 30
+#: cycles between beats from which a single register will do
+APART = 3
+
+
+@dataclass
+class Trimmer:
+    """Cuts the FIFOs of a graph; ``depths`` is the smallest set that kept the interval, ``high`` its marks.
+
+    Attributes:
+        run: simulates depths by FIFO, with a word for the log. keeps: whether a run keeps the interval.
+        bounds: unlimited depths. rounded: depth of a FIFO for a high-water mark.
+    """
+
+    model: ModelWrapper
+    depths: dict[str, int]
+    high: dict[str, int]
+    bounds: Mapping[str, int]
+    run: Callable[[dict[str, int], str], tuple[SimResult, list[FifoState]]]
+    keeps: Callable[[SimResult], bool]
+    rounded: Callable[[str, int], int]
+    trials: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.width = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(self.model)}
+        self.residuals = residuals(self.model, self.high)
+
+    def trim(self) -> bool:
+        """Cut what can be cut; whether anything was."""
+        others = [n for n in self.depths if n not in self.residuals and self.depths[n] > LEAST]
+        others.sort(key=lambda n: -self.bits(n))
+        self._cut(others, self.bits(*self.depths) * WORTH)
+        return self.trials > 0
+
+    def bits(self, *names: str) -> int:
+        return sum(self.depths[n] * self.width[n] for n in names)
+
+    def _cut(self, group: list[str], worth: float) -> None:
+        if not group or self.bits(*group) < worth or self.trials >= TRIALS:
+            return
+        if self._try(group, LEAST):
+            return
+        if len(group) == 1:
+            self._try(group, self.depths[group[0]] // 2)
+            return
+        half = (len(group) + 1) // 2
+        self._cut(group[:half], worth)
+        self._cut(group[half:], worth)
+
+    def _try(self, group: list[str], depth: int) -> bool:
+        trial = {n: depth if n in group else self.bounds[n] if n in self.residuals else d
+                 for n, d in self.depths.items()}
+        self.trials += 1
+        mbit = self.bits(*group) / 1e6
+        result, states = self.run(trial, f"{len(group)} FIFOs of {mbit:.2f} Mbit cut to {depth} beats")
+        if not self.keeps(result):
+            return False
+        self.high = {s.name: s.max_count for s in states}
+        self.depths = {n: self.rounded(n, self.high[n]) if n in self.residuals else d for n, d in trial.items()}
+        return True
+
+
+def residuals(model: ModelWrapper, high: Mapping[str, int]) -> set[str]:
+    """FIFOs in front of joins that wait for another input: all but the emptiest of each join."""
+    fifo = {n.output[0]: n for n in graph.fifos(model)}
+    found = set()
+    for n in model.graph.node:
+        into = [fifo[t] for t in ops.stream_inputs(n) if t in fifo]
+        if len(into) < 2 or graph.is_loop(n):
+            continue
+        filled = [high[f.name] / ops.layer_from_node(f).inputs()[0].beats for f in into]
+        found |= {f.name for f, share in zip(into, filled) if share > min(filled) or filled.count(share) > 1}
+    return found
+
+
+def singles(model: ModelWrapper, high: Mapping[str, int], interval: float) -> set[str]:
+    """FIFOs that can be one register: never more than one beat inside, and beats far apart on average."""
+    found = set()
+    for n in graph.fifos(model):
+        layer = ops.layer_from_node(n)
+        if high[n.name] <= 1 and APART * layer.inputs()[0].beats * layer.passes <= interval:
+            found.add(n.name)
+    return found

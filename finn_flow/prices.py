@@ -1,0 +1,54 @@
+"""What resources are worth when foldings are compared, in look-up tables, and the cost of a layer at such prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .layers.base import Layer
+from .layers.storage import AUTO, DISTRIBUTED, ULTRA, Cost, Store
+from .memory_plan import TINY
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Prices of a look-up table, a DSP slice, a block RAM of 18 kbit and an UltraRAM.
+
+    Attributes:
+        planned: memories are priced as the cheapest of what they can be made of; otherwise as the tool makes them.
+        ultra: the device has UltraRAM. loader: constants may be loaded into it.
+    """
+
+    lut: float = 1.0
+    dsp: float = 60.0
+    bram18: float = 120.0
+    uram: float = 900.0
+    planned: bool = False
+    ultra: bool = False
+    loader: bool = False
+
+    def of(self, cost: Cost) -> float:
+        """Price of a memory."""
+        return self.lut * cost.lut + self.bram18 * cost.bram18 + self.uram * cost.uram
+
+    def raised(self, factors: dict[str, float]) -> Prices:
+        """Prices times the factors given."""
+        return replace(self, **{k: getattr(self, k) * f for k, f in factors.items()})
+
+
+DEFAULT = Prices()
+
+
+def choices(store: Store, prices: Prices) -> list[Cost]:
+    """What a memory can be made of on a device."""
+    if not prices.planned or store.fixed or store.depth <= TINY or store.style != AUTO:
+        return [store.cost]
+    styles = [s for s in store.styles(prices.loader) if s != ULTRA or prices.ultra]
+    return [store.with_style(s).cost for s in styles or (DISTRIBUTED,)]
+
+
+def cost(layer: Layer, prices: Prices = DEFAULT) -> float:
+    """Resources in LUT equivalents, the smallest FIFOs behind the outputs included."""
+    r = layer.resources()
+    stores = layer.styled_stores()
+    logic = r.lut - sum(s.cost.lut for s in stores) + sum(st.width + 8 for st in layer.outputs())
+    return prices.lut * logic + prices.dsp * r.dsp + sum(min(map(prices.of, choices(s, prices))) for s in stores)
