@@ -149,12 +149,12 @@ class ReadPort {
       ++beats;
       rvalid = false;
       if (rlast) { queue_.pop_front(); sent_ = 0; } else ++sent_;
-    } else if (rvalid && w_.cycle - since_ > PATIENCE) w_.violate("%s: read data is not taken", name_);
+    } else if (rvalid && w_.cycle - since_ > PATIENCE) w_.violate("%s: read data is not taken", name_.c_str());
   }
 
  private:
   World& w_;
-  const char* name_;
+  std::string name_;
   uint32_t bytes_, sent_ = 0;
   uint64_t since_ = 0;
   std::deque<Burst> queue_;
