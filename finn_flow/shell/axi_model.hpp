@@ -82,7 +82,7 @@ class AddressChannel {
     const AddressPins& p = pins;
     const char* n = name_.c_str();
     if (w_.in_reset && p.valid) w_.violate("%s: VALID in reset", n);
-    if (waiting_ && !p.valid) w_.violate("%s: VALID fell before READY", n);
+    if (waiting_ && !p.valid && !w_.in_reset) w_.violate("%s: VALID fell before READY", n);
     if (waiting_ && p.valid && (p.address != held_.address || p.len != held_.len || p.size != held_.size || p.burst != held_.burst))
       w_.violate("%s: changed while it waited", n);
     waiting_ = p.valid && !p.ready && !w_.in_reset;

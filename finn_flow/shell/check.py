@@ -91,9 +91,9 @@ class Session:
             if step == "weights":
                 break
             self.sim.ask("run", cycles)
-            if self.sim.read("control", "FRAMES_IN") or self.sim.field("control", "STATUS", "busy"):
-                if step != "load" or self.p.weights:
-                    self._note(f"a frame has entered before the constants were there (after: {step})")
+            entered = self.sim.read("control", "FRAMES_IN") or self.sim.field("control", "STATUS", "busy")
+            if entered and (step != "load" or self.p.weights):
+                self._note(f"a frame has entered before the constants were there (after: {step})")
         if self.p.weights:
             self.feeder.start_weights()
         self.host.finish()
@@ -134,6 +134,8 @@ class Session:
         end = self.sim.cycle + self.patience
         while not self.sim.field("control", "STATUS", "weight_error") and self.sim.cycle < end:
             self.sim.ask("run", 100)
+        if not self.sim.field("control", "STATUS", "weight_error"):
+            self._note("an error answer to a read of weights does not show in STATUS")
         if self.sim.read("feeder", "ERRORS") != response << 2 * port:
             self._note(f"ERRORS is {self.sim.read('feeder', 'ERRORS'):#x} after answer {response} at port {port}")
         self.host.soft_reset()

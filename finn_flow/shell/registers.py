@@ -1,8 +1,9 @@
 """The register map of the shell, declared once.
 
 AXI4-Lite slaves, each in a page of its own: ``bhvit_dma`` (the registers of Xilinx AXI DMA in direct register mode,
-PG021, so that pynq's ``pynq.lib.dma.DMA`` drives it), ``bhvit_control`` (identity, soft reset, counters), and in designs
-whose constants come from outside ``bhvit_feeder`` (start-up loader, weights from memory). Generated from here: ``rtl/shell/bhvit_registers.sv``, the JSON that a deployment package carries (:func:`as_dict`), the tables of
+PG021, so that pynq's ``pynq.lib.dma.DMA`` drives it), ``bhvit_control`` (identity, soft reset, counters), and in
+designs whose constants come from outside ``bhvit_feeder`` (start-up loader, weights from memory). Generated from here:
+``rtl/shell/bhvit_registers.sv``, the JSON that a deployment package carries (:func:`as_dict`), the tables of
 docs/shell.md.
 
     python -m bhvit.finn_flow.shell.registers            rewrite the SystemVerilog package and the tables
@@ -148,19 +149,19 @@ FEEDER = Block("feeder", "constants from memory: start-up loader, weights over a
     Register("LOAD_TABLE_MSB", 0x04, "rw", "bits 63:32"),
     Register("START", 0x08, "rw", "", (
         Field("load", 0, "reads the table and writes the constants; ignored while it is at it", access="w1s"),
-        Field("weights", 1, "1: the weights begin, at word 0, and begin anew after each soft reset; 0: they end with the "
-                            "next soft reset", access="rw"))),
+        Field("weights", 1, "1: the weights begin, at word 0, and begin anew after each soft reset; 0: they end with "
+                            "the next soft reset", access="rw"))),
     Register("STATE", 0x0C, "ro", "", (
         Field("load", 0, "as LOADER_STATUS", 2),
         Field("weights", 2, "the weights have begun: their addresses cannot be written"),
         Field("ready", 3, "everything is there: the accelerator takes frames"))),
-    Register("ERRORS", 0x10, "ro", "answers to reads of weights, 2 bits for each port: 0 no error, 2 SLVERR, 3 DECERR; a "
-                                   "soft reset clears them"),
+    Register("ERRORS", 0x10, "ro", "answers to reads of weights, 2 bits for each port: 0 no error, 2 SLVERR, 3 DECERR; "
+                                   "a soft reset clears them"),
     Register("PORTS", 0x14, "ro", "what the build has", (
         Field("weights", 0, "ports for weights", 8), Field("load", 8, "constants to load")), None),
     *(r for i in range(WEIGHT_PORTS) for r in (
-        Register(f"WEIGHT{i}", 0x40 + 8 * i, "rw", f"byte address of the weights of port {i}, bits 31:0; a multiple of the "
-                                                   "memory port's width (lower bits read 0); 0 without this port"),
+        Register(f"WEIGHT{i}", 0x40 + 8 * i, "rw", f"byte address of the weights of port {i}, bits 31:0; absent ports, and "
+                                                   "bits below the width of memory, read 0"),
         Register(f"WEIGHT{i}_MSB", 0x44 + 8 * i, "rw", "bits 63:32"))),
     *(Register(f"WEIGHT{i}_BYTES", 0x80 + 4 * i, "ro", f"bytes of the weights of port {i}", reset=None)
       for i in range(WEIGHT_PORTS)),

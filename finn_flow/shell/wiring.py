@@ -92,6 +92,11 @@ def _axi(found: list[Port], prefix: str) -> list[Port]:
     return [(d, w, prefix + n.removeprefix("m_axi")) for d, w, n in found if n.startswith("m_axi_")]
 
 
+def _masters(module: str, parameters: dict[str, int], prefix: str) -> dict[str, str]:
+    """Connections of the AXI ports of a reader."""
+    return {n: prefix + n.removeprefix("m_axi") for _, _, n in ports(module, parameters) if n.startswith("m_axi_")}
+
+
 def feeder(p: ShellParameters) -> str:
     """Verilog of the feeder: registers, loader, one reader for each port of weights."""
     declared = feeder_ports(p)
@@ -103,14 +108,13 @@ def feeder(p: ShellParameters) -> str:
     burst = {"BURST": p.burst, "OUTSTANDING": p.outstanding}
     if p.load:
         # the bus never waits; its first register is here
-        body += ["  wire load_head, load_valid;", "  wire [63:0] load_data;", f"  reg [{BUS - 1}:0] load_bus;",
-                 "  assign load = load_bus;",
+        body += ["  wire load_head, load_last, load_valid;", "  wire [63:0] load_data;",
+                 f"  reg [{BUS - 1}:0] load_bus;", "  assign load = load_bus;",
                  "  always @(posedge ap_clk) load_bus <= {load_valid && !loader_rst, load_head, load_data};"]
         nets = {"clk": CLOCK, "rst": "loader_rst", "start": "loader_start", "halt": "1'b0", "table_addr": "table_addr",
                 "status": "loader_state", "quiet": "loader_quiet", "load_data": "load_data", "load_head": "load_head",
-                "load_last": "", "load_valid": "load_valid", "load_ready": "1'b1"}
-        body.append(_instance("bhvit_loader", "u_loader", burst, nets | {
-            n: "m_axi_load" + n.removeprefix("m_axi") for _, _, n in ports("bhvit_loader", {}) if n.startswith("m_axi")}))
+                "load_last": "load_last", "load_valid": "load_valid", "load_ready": "1'b1"}
+        body.append(_instance("bhvit_loader", "u_loader", burst, nets | _masters("bhvit_loader", {}, "m_axi_load")))
     else:
         body += ["  assign loader_state = 2'd0;", "  assign loader_quiet = 1'b1;"]
     for i, (words, size) in enumerate(p.weights):
@@ -119,10 +123,14 @@ def feeder(p: ShellParameters) -> str:
                 "addr": f"weights_addr[{64 * i + 63}:{64 * i}]", "length": f"32'd{words * size}",
                 "quiet": f"weights_quiet[{i}]", "error": f"weights_error[{2 * i + 1}:{2 * i}]",
                 "out0_data": f"{s}_tdata", "out0_valid": f"{s}_tvalid", "out0_ready": f"{s}_tready"}
-        body.append(_instance("bhvit_constants", f"u_weight{i}", {"DW": p.axi_bits, **burst, "LB": 32, "OB": size}, nets | {
-            n: f"m_axi_weight{i}" + n.removeprefix("m_axi") for _, _, n in ports("bhvit_constants", {"DW": 64, "OB": 1, "LB": 32})
-            if n.startswith("m_axi")}))
+        values = {"DW": p.axi_bits, **burst, "LB": 32, "OB": size}
+        body.append(_instance("bhvit_constants", f"u_weight{i}", values,
+                              nets | _masters("bhvit_constants", values, f"m_axi_weight{i}")))
     n = len(p.weights)
+    spare = ["load_last"] if p.load else ["loader_rst", "loader_start", "table_addr"]
+    spare += [] if n else ["weights_rst", "weights_enable", "weights_halt"]
+    spare += [f"weights_addr[511:{64 * n}]"] if n < 8 else []
+    body += ["  wire unused;", f"  assign unused = &{{1'b0, {', '.join(spare)}}};"]
     if n < 8:
         body += [f"  assign weights_quiet[7:{n}] = {8 - n}'d{(1 << 8 - n) - 1};",
                  f"  assign weights_error[15:{2 * n}] = {16 - 2 * n}'d0;"]
@@ -169,7 +177,8 @@ UNUSED = {"dma": ("hold",), "control": ("loader_status", "weights_open", "weight
 def shell(p: ShellParameters) -> str:
     """Verilog of the simulated top: all parts; what is not connected between them is a port."""
     parts: dict[str, tuple[str, list[Port]]] = {
-        "dma": (DMA_TOP, ports("bhvit_dma", p.of_dma())), "control": (CONTROL_TOP, ports("bhvit_control", p.of_control()))}
+        "dma": (DMA_TOP, ports("bhvit_dma", p.of_dma())),
+        "control": (CONTROL_TOP, ports("bhvit_control", p.of_control()))}
     if p.feeder:
         parts["feeder"] = (FEEDER_TOP, feeder_ports(p))
     parts["accelerator"] = (TOP, accelerator_ports(p))
