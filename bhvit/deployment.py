@@ -3,6 +3,7 @@
     NAME/  README.md LICENSE SHA256SUMS self_test.py driver.py validate.py; pyproject.toml etc. for pip
            driver/    the host distribution (bhvit_host)
            overlay/   settings.json provenance.json SHA256SUMS  bitfile/ simulation/ data/ notebooks/
+                      constants/ (of designs whose constants come from outside)
 
 A package without a bitfile for a board says so in its name. Host and flow meet here, and otherwise only in these files.
 """
@@ -83,6 +84,10 @@ def deploy(build: Path, out: Path, *, data: str | None = None, images: int = IMA
         (overlay / "bitfile").mkdir()
         for f in (bit, bit.with_suffix(".hwh")):
             shutil.copyfile(f, overlay / "bitfile" / f.name)
+    if values["constants"]:
+        (overlay / "constants").mkdir()
+        for entry in filter(None, (values["constants"]["load"], *values["constants"]["weights"])):
+            shutil.copyfile(design.memories / Path(entry["file"]).name, overlay / entry["file"])
     _data(overlay / "data", reference)
     (overlay / "notebooks").mkdir()
     shutil.copyfile(NOTEBOOK, overlay / "notebooks" / NOTEBOOK.name)
@@ -174,7 +179,7 @@ def _simulation(folder: Path, design, values: dict[str, Any], target: Path, jobs
     exe = build_shell_simulator(design, parameters, folder / "sim", jobs=jobs, optimize=optimize)
     write(target, values, json.dumps(about, indent=1).encode())
     shutil.copy(exe, target / about["simulator"])
-    shutil.copytree(design.memories, target / about["memories"])
+    shutil.copytree(design.memories, target / about["memories"], ignore=shutil.ignore_patterns("*.bin"))
     shutil.copyfile(design.folder / "graph.onnx", target / about["golden"])
 
 

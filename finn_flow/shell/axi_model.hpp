@@ -82,7 +82,7 @@ class AddressChannel {
     const AddressPins& p = pins;
     const char* n = name_.c_str();
     if (w_.in_reset && p.valid) w_.violate("%s: VALID in reset", n);
-    if (waiting_ && !p.valid) w_.violate("%s: VALID fell before READY", n);
+    if (waiting_ && !p.valid && !w_.in_reset) w_.violate("%s: VALID fell before READY", n);
     if (waiting_ && p.valid && (p.address != held_.address || p.len != held_.len || p.size != held_.size || p.burst != held_.burst))
       w_.violate("%s: changed while it waited", n);
     waiting_ = p.valid && !p.ready && !w_.in_reset;
@@ -149,12 +149,12 @@ class ReadPort {
       ++beats;
       rvalid = false;
       if (rlast) { queue_.pop_front(); sent_ = 0; } else ++sent_;
-    } else if (rvalid && w_.cycle - since_ > PATIENCE) w_.violate("%s: read data is not taken", name_);
+    } else if (rvalid && w_.cycle - since_ > PATIENCE) w_.violate("%s: read data is not taken", name_.c_str());
   }
 
  private:
   World& w_;
-  const char* name_;
+  std::string name_;
   uint32_t bytes_, sent_ = 0;
   uint64_t since_ = 0;
   std::deque<Burst> queue_;

@@ -1,9 +1,8 @@
-"""The shell around a stitched design: parameters, sources, generated Verilog tops, build hash."""
+"""The shell around a stitched design: parameters, sources, build hash. How its parts are connected: :mod:`.wiring`."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +10,24 @@ from bhvit.errors import UserError
 
 from ..stitch import Design
 from ..wrapper import RTL
+from .registers import WEIGHT_PORTS
 
 SHELL = RTL / "shell"
 #: in compile order; what they use of rtl/ comes first
 SHARED = ("bv_util", "bv_fifo")
 FILES = ("registers", "axil", "bytes", "bursts", "axi_read", "axi_write", "dma_channel", "dma", "control")
-#: module that the simulation and the block design see
-SHELL_TOP, DMA_TOP, CONTROL_TOP = "bhvit_shell_top", "bhvit_dma_ip", "bhvit_control_ip"
+#: of designs whose constants come from outside
+FEEDING = ("loader", "constants", "feeder")
+#: generated modules that the simulation and the block design see
+SHELL_TOP, DMA_TOP, CONTROL_TOP, FEEDER_TOP = "bhvit_shell_top", "bhvit_dma_ip", "bhvit_control_ip", "bhvit_feeder_ip"
 
 
 @dataclass(frozen=True)
 class ShellParameters:
-    """What the shell has to know about a design. Bytes per beat, beats per frame; clock in kHz; hash: 128 bits."""
+    """What the shell has to know about a design. Bytes per beat, beats per frame; clock in kHz; hash: 128 bits.
+
+    load: whether constants have to be loaded at start-up. weights: words, and bytes of a word, of each port of weights.
+    """
 
     in_bytes: int
     out_bytes: int
@@ -33,20 +38,33 @@ class ShellParameters:
     axi_bits: int = 64
     burst: int = 16
     outstanding: int = 4
+    load: bool = False
+    weights: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, design: Design, clock_mhz: float, **others: int) -> ShellParameters:
         """Parameters of a design with one input and one output stream.
 
         Raises:
-            UserError: it has others.
+            UserError: it has others, or too many streams of weights.
         """
         if len(design.inputs) != 1 or len(design.outputs) != 1:
             raise UserError("The shell takes designs with one input and one output.", design.folder,
                             f"this one has {len(design.inputs)} and {len(design.outputs)}")
+        weights = tuple((w["words"], w["bytes"]) for w in design.weights)
+        if len(weights) > WEIGHT_PORTS or [w["port"] for w in design.weights] != [
+                f"weight{i}_V" for i in range(len(weights))]:
+            raise UserError(f"The shell has ports for {WEIGHT_PORTS} streams of weights.", design.folder,
+                            f"this design has {len(weights)}: {', '.join(w['node'] for w in design.weights)}",
+                            "give fewer memories the style `stream` in memory.styles of the build file")
         i, o = design.inputs[0], design.outputs[0]
         return cls(i.padded_width // 8, o.padded_width // 8, i.beats, o.beats, round(clock_mhz * 1000),
-                   int(build_hash(design), 16), **others)
+                   int(build_hash(design), 16), load=bool(design.loads), weights=weights, **others)
+
+    @property
+    def feeder(self) -> bool:
+        """Whether constants come from outside."""
+        return self.load or bool(self.weights)
 
     @property
     def input_bytes(self) -> int:
@@ -66,9 +84,9 @@ class ShellParameters:
         return {"IN_BEATS": self.in_beats, "OUT_BEATS": self.out_beats, "INPUT_BYTES": self.input_bytes,
                 "OUTPUT_BYTES": self.output_bytes, "CLOCK_KHZ": self.clock_khz, "BUILD_HASH": self.build_hash}
 
-    def of_shell(self) -> dict[str, int]:
-        ours = ("IN_BEATS", "OUT_BEATS", "CLOCK_KHZ", "BUILD_HASH")
-        return {**self.of_dma(), **{k: v for k, v in self.of_control().items() if k in ours}}
+    def of_feeder(self) -> dict[str, int]:
+        return {"LOAD": int(self.load), "PORTS": len(self.weights), "AXI_BITS": self.axi_bits,
+                "BYTES": sum(words * size << 32 * i for i, (words, size) in enumerate(self.weights))}
 
 
 def build_hash(design: Design) -> str:
@@ -83,44 +101,12 @@ def build_hash(design: Design) -> str:
 
 
 def shell_sources(*more: str) -> list[Path]:
-    """SystemVerilog files of the shell in compile order, those of rtl/ included. more: e.g. "shell", "loader"."""
+    """SystemVerilog files of the shell in compile order, those of rtl/ included. more: e.g. "loader"."""
     return [*(RTL / f"{n}.sv" for n in SHARED), *(SHELL / f"bhvit_{n}.sv" for n in (*FILES, *more))]
 
 
 def design_sources(design: Design) -> list[Path]:
     """Sources of the design and its shell, each module once (the design's copies of shared modules first)."""
     names = {f.name for f in design.sources}
-    return [*design.sources, *(f for f in shell_sources("shell") if f.name not in names)]
-
-
-_PORT = re.compile(r"^\s*(input|output)\s+logic\s*(?:\[([^\]]*):0\])?\s*([\w\s,]+?),?\s*(?://.*)?$")
-
-
-def ports(module: str, parameters: dict[str, int]) -> list[tuple[str, int, str]]:
-    """(direction, width, name) of the ports of ``rtl/shell/<module>.sv`` with these parameters."""
-    text = (SHELL / f"{module}.sv").read_text()
-    head = text[text.index("\n) (\n"): text.index("\n);\n")]
-    found = []
-    for line in head.splitlines():
-        m = _PORT.match(line)
-        if m:
-            top = m[2]
-            width = 1 if top is None else int(eval(top.replace("/", "//"), {"__builtins__": {}}, dict(parameters))) + 1
-            found += [(m[1], width, n.strip()) for n in m[3].split(",")]
-    return found
-
-
-def verilog_top(name: str, module: str, parameters: dict[str, int]) -> str:
-    """A Verilog module without parameters around ``module``: what IP packagers and simulators take as top."""
-    ps = ports(module, parameters)
-    declared = ",\n".join(f"    {d} wire {f'[{w - 1}:0] ' if w > 1 or _is_vector(n) else ''}{n}" for d, w, n in ps)
-    values = ", ".join(f".{k}({f'128{chr(39)}h{v:032x}' if k == 'BUILD_HASH' else v})" for k, v in parameters.items())
-    connected = ",\n".join(f"    .{n}({n})" for _, _, n in ps)
-    return (f"// Generated: {module} with the parameters of a build.\n`default_nettype none\n"
-            f"module {name} (\n{declared}\n);\n  {module} #({values}) inst (\n{connected}\n  );\n"
-            "endmodule\n`default_nettype wire\n")
-
-
-def _is_vector(name: str) -> bool:
-    """Ports that AXI declares as vectors even when they have one bit."""
-    return name.endswith(("tdata", "wstrb"))
+    feeding = FEEDING if design.loads or design.weights else ()
+    return [*design.sources, *(f for f in shell_sources(*feeding) if f.name not in names)]

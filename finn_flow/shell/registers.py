@@ -1,8 +1,9 @@
 """The register map of the shell, declared once.
 
-Two AXI4-Lite slaves, each in a page of its own: ``bhvit_dma`` (the registers of Xilinx AXI DMA in direct register mode,
-PG021, so that pynq's ``pynq.lib.dma.DMA`` drives it) and ``bhvit_control`` (identity, soft reset, counters). Generated
-from here: ``rtl/shell/bhvit_registers.sv``, the JSON that a deployment package carries (:func:`as_dict`), the tables of
+AXI4-Lite slaves, each in a page of its own: ``bhvit_dma`` (the registers of Xilinx AXI DMA in direct register mode,
+PG021, so that pynq's ``pynq.lib.dma.DMA`` drives it), ``bhvit_control`` (identity, soft reset, counters), and in
+designs whose constants come from outside ``bhvit_feeder`` (start-up loader, weights from memory). Generated from here:
+``rtl/shell/bhvit_registers.sv``, the JSON that a deployment package carries (:func:`as_dict`), the tables of
 docs/shell.md.
 
     python -m bhvit.finn_flow.shell.registers            rewrite the SystemVerilog package and the tables
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEADER = ROOT / "rtl" / "shell" / "bhvit_registers.sv"
 PAGE = ROOT / "docs" / "shell.md"
 #: of the register map: a host accepts the same major number
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 MAGIC = 0x54564842  #: "BHVT", first letter in the lowest byte
 VENDOR, LIBRARY, IP_VERSION = "bhvit", "shell", "1.0"
 LENGTH_BITS = 26
@@ -124,7 +125,8 @@ CONTROL = Block("control", "identity, soft reset and counters", (
         Field("mm2s_error", 4, "the MM2S channel has halted on an error"),
         Field("s2mm_error", 5, "the S2MM channel has halted on an error"),
         Field("latency_lost", 6, "more frames in flight than start times are kept: LAST_LATENCY reads all ones "
-                                 "until the counters are cleared"))),
+                                 "until the counters are cleared"),
+        Field("weight_error", 7, "a read of weights was answered with an error: no result will come; see ERRORS"))),
     *(Register(f"BUILD_HASH{i}", 0x10 + 4 * i, "ro", f"build hash, bits {32 * i + 31}:{32 * i}", reset=None)
       for i in range(4)),
     Register("INPUT_BYTES", 0x20, "ro", "bytes of an input frame in memory", reset=None),
@@ -136,11 +138,38 @@ CONTROL = Block("control", "identity, soft reset and counters", (
     Register("LAST_INTERVAL", 0x38, "ro", "cycles between the ends of the last two frames"),
     Register("LAST_LATENCY", 0x3C, "ro", "cycles from the first input beat to the last output beat of the last frame"),
     Register("CLOCK_KHZ", 0x40, "ro", "clock of the build in kHz", reset=None),
-    Register("LOADER_STATUS", 0x44, "ro", "weights loaded at start-up", (
-        Field("state", 0, "0 none to load, 1 loading, 2 done, 3 failed", 2),)),
+    Register("LOADER_STATUS", 0x44, "ro", "constants loaded at start-up", (
+        Field("state", 0, "0 none to load or not begun, 1 loading, 2 done, 3 failed: table, sum or memory error", 2),)),
 ))
 
+#: ports for weights that a feeder can have
+WEIGHT_PORTS = 8
+FEEDER = Block("feeder", "constants from memory: start-up loader, weights over and over", (
+    Register("LOAD_TABLE", 0x00, "rw", "byte address of the load table, bits 31:0, a multiple of 8"),
+    Register("LOAD_TABLE_MSB", 0x04, "rw", "bits 63:32"),
+    Register("START", 0x08, "rw", "", (
+        Field("load", 0, "reads the table and writes the constants; ignored while it is at it", access="w1s"),
+        Field("weights", 1, "1: the weights begin, at word 0, and begin anew after each soft reset; 0: they end with "
+                            "the next soft reset", access="rw"))),
+    Register("STATE", 0x0C, "ro", "", (
+        Field("load", 0, "as LOADER_STATUS", 2),
+        Field("weights", 2, "the weights have begun: their addresses cannot be written"),
+        Field("ready", 3, "everything is there: the accelerator takes frames"))),
+    Register("ERRORS", 0x10, "ro", "answers to reads of weights, 2 bits for each port: 0 no error, 2 SLVERR, 3 DECERR; "
+                                   "a soft reset clears them"),
+    Register("PORTS", 0x14, "ro", "what the build has", (
+        Field("weights", 0, "ports for weights", 8), Field("load", 8, "constants to load")), None),
+    *(r for i in range(WEIGHT_PORTS) for r in (
+        Register(f"WEIGHT{i}", 0x40 + 8 * i, "rw", f"byte address of the weights of port {i}, bits 31:0; absent ports, "
+                                                   "and bits below the width of memory, read 0"),
+        Register(f"WEIGHT{i}_MSB", 0x44 + 8 * i, "rw", "bits 63:32"))),
+    *(Register(f"WEIGHT{i}_BYTES", 0x80 + 4 * i, "ro", f"bytes of the weights of port {i}", reset=None)
+      for i in range(WEIGHT_PORTS)),
+))
+
+#: what every design has
 BLOCKS = (DMA, CONTROL)
+ALL = (*BLOCKS, FEEDER)
 
 
 def dma_parameters(axi_bits: int) -> dict[str, int]:
@@ -154,7 +183,7 @@ def as_dict() -> dict[str, Any]:
         "vlnv": b.vlnv, "span": SPAN, "doc": b.doc, "parameters": b.parameters, "registers": {r.name: {
             "offset": r.offset, "access": r.access, "reset": r.reset, "doc": r.doc, "fields": {f.name: {
                 "lsb": f.lsb, "width": f.width, "access": f.access, "doc": f.doc} for f in r.fields}}
-            for r in b.registers}} for b in BLOCKS}}
+            for r in b.registers}} for b in ALL}}
 
 
 def _constant(text: str) -> str:
@@ -169,12 +198,13 @@ def header() -> str:
              f"  localparam logic [31:0] MAGIC = 32'h{MAGIC:08x};",
              f"  localparam logic [31:0] VERSION = 32'h{MAJOR << 16 | MINOR:08x};",
              f"  localparam int LENGTH_BITS = {LENGTH_BITS};"]
-    for b in BLOCKS:
+    for b in ALL:
         lines.append(f"  // {b.doc}")
         lines += [f"  localparam logic [7:0] {_constant(b.name)}_{_constant(r.name)} = 8'h{r.offset:02x};"
                   for r in b.registers]
     for name, fields in [("DMACR", _CR), ("DMASR", _SR)] + [
-            (_constant(r.name), r.fields) for r in CONTROL.registers if r.fields]:
+            (_constant(r.name), r.fields) for r in CONTROL.registers if r.fields] + [
+            (f"FEEDER_{_constant(r.name)}", r.fields) for r in FEEDER.registers if r.fields]:
         lines += [f"  localparam int {name}_{_constant(f.name)}_BIT = {f.lsb};" for f in fields]
     return "\n".join([*lines, "endpackage"]) + "\n"
 
@@ -201,7 +231,7 @@ def table(block: Block) -> str:
 
 def render(page: str) -> str:
     """docs/shell.md with fresh tables between its markers. Raises ValueError when a marker is missing."""
-    for b in BLOCKS:
+    for b in ALL:
         begin, end = f"<!-- {b.name}: begin (generated) -->", f"<!-- {b.name}: end -->"
         if begin not in page or end not in page:
             raise ValueError(f"{PAGE.name} lacks the markers {begin} and {end}")

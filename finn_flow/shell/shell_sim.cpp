@@ -3,7 +3,8 @@
 // answer per line on standard output (flushed). Numbers are decimal or 0x...; a cycle is one of the design's clock.
 //
 //   sim [SEED]                     run it in the folder of the design's memory images
-//   read SLAVE OFFSET              -> ok VALUE CYCLE   one AXI4-Lite read; slave 0 is the DMA, 1 the control block
+//   read SLAVE OFFSET              -> ok VALUE CYCLE   one AXI4-Lite read; slave 0 is the DMA, 1 the control block, 2 the
+//                                                      feeder, where the design has one
 //   write SLAVE OFFSET VALUE       -> ok 0 CYCLE
 //   run N                          -> ok 0 CYCLE       N cycles
 //   wait N                         -> ok PINS CYCLE    until an interrupt pin is high (1 MM2S, 2 S2MM), at most N
@@ -27,6 +28,7 @@
 #include "Vtop.h"
 #include "verilated.h"
 #include "axi_model.hpp"
+#include "feeder.inc"  // FEEDER: whether there is one; FEEDS(X): X(index, name) for each of its read masters
 
 double sc_time_stamp() { return 0; }
 
@@ -38,10 +40,14 @@ struct LitePins {  // of one AXI4-Lite slave, seen from its master
   bool arvalid = false, arready = false, rvalid = false, rready = false;
 };
 
+constexpr int kSlaves = 2 + FEEDER;
+
 class Simulation {
  public:
   explicit Simulation(uint64_t seed) : top_(new Vtop), read_(w_, "MM2S", bytes(), limit_), write_(w_, "S2MM", bytes(), limit_) {
     w_.rng = axi::Rng(seed);
+#define ADD(I, N) feeds_.push_back(Feed{#N, std::make_unique<axi::ReadPort>(w_, #N, sizeof(Vtop::m_axi_##N##_rdata), limit_)});
+    FEEDS(ADD)
     Verilated::randReset(2);
     Verilated::randSeed(int(seed % 0x7fffffff) + 1);
     top_->ap_clk = 0;
@@ -55,7 +61,7 @@ class Simulation {
   void run(uint64_t n) { while (n-- && w_.violation.empty()) tick(); }
   void reset(uint64_t n) {
     w_.in_reset = true;
-    lite_[0] = lite_[1] = LitePins();
+    for (LitePins& p : lite_) p = LitePins();
     run(n);
     w_.in_reset = false;
     run(2);
@@ -136,6 +142,8 @@ class Simulation {
     else if (name == "read_fault_in") read_.fault_in = v;       // the so manieth beat of data from now is an error
     else if (name == "write_fault_in") write_.fault_in = v;     // the so manieth burst from now is an error
     else if (name == "fault") read_.fault_resp = write_.fault_resp = uint32_t(v);  // 2 SLVERR, 3 DECERR
+    else if (name == "feed_fault") for (Feed& f : feeds_) f.port->fault_resp = uint32_t(v);  // as fault, for the feeder
+    else if (Feed* f = feed(name, "_fault_in")) f->port->fault_in = v;  // load_fault_in, weight0_fault_in ...
     else return false;
     return true;
   }
@@ -151,12 +159,23 @@ class Simulation {
     else if (name == "read_beats") v = read_.beats;
     else if (name == "write_beats") v = write_.beats;
     else if (name == "written_bytes") v = write_.bytes;
+    else if (const Feed* f = feed(name, "_beats")) v = f->port->beats;  // load_beats, weight0_beats ...
+    else if (const Feed* f = feed(name, "_open")) v = f->port->open();
     else return false;
     return true;
   }
 
  private:
   static constexpr uint32_t bytes() { return sizeof(Vtop::m_axi_mm2s_rdata); }
+  struct Feed { std::string name; std::unique_ptr<axi::ReadPort> port; };
+  Feed* feed(const std::string& text, const std::string& suffix) {
+    for (Feed& f : feeds_)
+      if (text == f.name + suffix) return &f;
+    return nullptr;
+  }
+  const Feed* feed(const std::string& text, const std::string& suffix) const {
+    return const_cast<Simulation*>(this)->feed(text, suffix);
+  }
   uint64_t lag() { return w_.rng.upto(lag_); }
 
 #define LITE(P, S)                                                                                            \
@@ -183,6 +202,17 @@ class Simulation {
     top_->m_axi_s2mm_wready = write_.wready;
     top_->m_axi_s2mm_bvalid = write_.bvalid;
     top_->m_axi_s2mm_bresp = write_.bresp;
+#define FEED_IN(I, N)                                      \
+  feeds_[I].port->drive();                                 \
+  top_->m_axi_##N##_arready = feeds_[I].port->ar.pins.ready; \
+  top_->m_axi_##N##_rvalid = feeds_[I].port->rvalid;       \
+  top_->m_axi_##N##_rlast = feeds_[I].port->rlast;         \
+  top_->m_axi_##N##_rresp = feeds_[I].port->rresp;         \
+  axi::put(top_->m_axi_##N##_rdata, feeds_[I].port->rdata);
+    FEEDS(FEED_IN)
+#if FEEDER
+    LITE(lite_[2], s_axi_feeder)
+#endif
     top_->eval();
     LITE_BACK(lite_[0], s_axi_dma)
     LITE_BACK(lite_[1], s_axi_control)
@@ -196,14 +226,23 @@ class Simulation {
     write_.wlast = top_->m_axi_s2mm_wlast;
     write_.wvalid = top_->m_axi_s2mm_wvalid;
     write_.bready = top_->m_axi_s2mm_bready;
+#define FEED_OUT(I, N)                                                                                          \
+  feeds_[I].port->ar.pins = {top_->m_axi_##N##_araddr, top_->m_axi_##N##_arlen, top_->m_axi_##N##_arsize,        \
+                             top_->m_axi_##N##_arburst, bool(top_->m_axi_##N##_arvalid), feeds_[I].port->ar.pins.ready}; \
+  feeds_[I].port->rready = top_->m_axi_##N##_rready;
+    FEEDS(FEED_OUT)
+#if FEEDER
+    LITE_BACK(lite_[2], s_axi_feeder)
+#endif
     if (w_.in_reset && ++in_reset_ < 3) {  // registers take two clocks to come to rest
       read_.ar.pins.valid = write_.aw.pins.valid = write_.wvalid = false;
+      for (Feed& f : feeds_) f.port->ar.pins.valid = false;
     }
     if (!w_.in_reset) in_reset_ = 0;
     read_.observe();
     write_.observe();
-    check(lite_[0], 0);
-    check(lite_[1], 1);
+    for (Feed& f : feeds_) f.port->observe();
+    for (int i = 0; i < kSlaves; ++i) check(lite_[i], i);
     top_->ap_clk = 1;
     top_->eval();
     top_->ap_clk = 0;
@@ -222,7 +261,8 @@ class Simulation {
   axi::World w_;
   axi::ReadPort read_;
   axi::WritePort write_;
-  LitePins lite_[2], before_[2];
+  std::vector<Feed> feeds_;
+  LitePins lite_[kSlaves], before_[kSlaves];
   uint64_t lag_ = 0;
   int in_reset_ = 0;
 };
@@ -241,16 +281,17 @@ int main(int argc, char** argv) {
     std::string error;
     if (command == "quit") break;
     else if (command == "read" || command == "write" || command == "poll") {
-      int slave = int(number() & 1);
+      int slave = int(number());
       uint32_t offset = uint32_t(number());
-      bool ok = true;
-      if (command == "read") ok = sim.read(slave, offset, value);
+      bool ok = slave >= 0 && slave < kSlaves;
+      if (!ok) error = "no such slave";
+      else if (command == "read") ok = sim.read(slave, offset, value);
       else if (command == "write") ok = sim.write(slave, offset, uint32_t(number()));
       else {
         uint64_t mask = number(), end = sim.cycle() + number();
         do ok = sim.read(slave, offset, value); while (ok && !(value & mask) && sim.cycle() < end);
       }
-      if (!ok) error = "no answer to a register access";
+      if (!ok && error.empty()) error = "no answer to a register access";
     }
     else if (command == "run") sim.run(number());
     else if (command == "wait") value = sim.wait(number());

@@ -17,7 +17,8 @@ import numpy as np
 from ..sim.verilate import SimulationError, build_simulator
 from ..stitch import Design
 from . import registers
-from .design import SHELL_TOP, ShellParameters, design_sources, verilog_top
+from .design import SHELL_TOP, ShellParameters, design_sources
+from .wiring import masters, write_tops
 
 HERE = Path(__file__).parent
 HARNESS = HERE / "shell_sim.cpp"
@@ -35,8 +36,10 @@ def build_shell_simulator(design: Design, parameters: ShellParameters, work: Pat
         The executable, to be run in the folder of the memory images; shell_sim.cpp says how it is spoken to.
     """
     files = sources or design_sources(design)
-    top = verilog_top(SHELL_TOP, "bhvit_shell", parameters.of_shell())
-    h = hashlib.sha256(json.dumps([optimize, top, HARNESS.read_text(), MODEL.read_text(), *STATIC]).encode())
+    with tempfile.TemporaryDirectory() as d:
+        tops = [f.read_text() for f in write_tops(parameters, Path(d), whole=True).values()]
+    feeds = feeder_header(parameters)
+    h = hashlib.sha256(json.dumps([optimize, *tops, feeds, HARNESS.read_text(), MODEL.read_text(), *STATIC]).encode())
     for f in files:
         h.update(f.name.encode() + b"\0" + f.read_bytes())
     folder = (Path(work) / f"shell_{h.hexdigest()[:16]}").resolve()
@@ -49,11 +52,18 @@ def build_shell_simulator(design: Design, parameters: ShellParameters, work: Pat
                 if left.exists():
                     shutil.rmtree(left)
             partial.mkdir(parents=True)
-            (partial / f"{SHELL_TOP}.v").write_text(top)
-            build_simulator(SHELL_TOP, [*(f.resolve() for f in files), partial / f"{SHELL_TOP}.v"], 0, 0, partial,
+            (partial / "feeder.inc").write_text(feeds)
+            generated = write_tops(parameters, partial, whole=True).values()
+            build_simulator(SHELL_TOP, [*(f.resolve() for f in files), *generated], 0, 0, partial,
                             optimize=optimize, jobs=jobs, harness=HARNESS, link=STATIC)
             partial.rename(folder)
     return folder / "sim"
+
+
+def feeder_header(p: ShellParameters) -> str:
+    """What shell_sim.cpp has to know: the read masters of the feeder."""
+    names = " ".join(f"X({i}, {m.removeprefix('m_axi_')})" for i, m in enumerate(masters(p)))
+    return f"#define FEEDER {int(p.feeder)}\n#define FEEDS(X) {names}\n"
 
 
 class ProtocolViolation(SimulationError):
@@ -137,7 +147,7 @@ class LineSim:
 class ShellSim(LineSim):
     """A running simulation of the shell, with its registers by name."""
 
-    BLOCKS = {b.name: (i, b) for i, b in enumerate(registers.BLOCKS)}
+    BLOCKS = {b.name: (i, b) for i, b in enumerate(registers.ALL)}
 
     def read(self, block: str, register: str) -> int:
         index, b = self.BLOCKS[block]

@@ -18,6 +18,7 @@ from ..cosim import Reference, expected_outputs, run_reference, verilator_versio
 from ..stitch import Design
 from . import check
 from .design import ShellParameters
+from .driver import Outside
 from .sim import ShellSim, build_shell_simulator
 
 #: frames of a batch, at most
@@ -60,14 +61,19 @@ def shell_sim(folder: Path, *, data: str | None = None, reference: Path | None =
     rng = np.random.default_rng(seed)
     slots = min(SLOTS, max(1, n // 3))
     with ShellSim(exe, design.memories, seed) as sim, Progress("shell simulation", n, "frames", quiet=quiet) as bar:
-        session = check.Session(sim, parameters, slots, 20 * (slots * design.max_cycles + design.total_cycles), rng)
+        # the slowest memory gives a burst of 128 bytes in about 300 cycles
+        slow = 20 * (1 + sum(size for _, size in parameters.weights))
+        session = check.Session(sim, parameters, slots, slow * (slots * design.max_cycles + design.total_cycles), rng,
+                                Outside.of(design))
         identity = check_identity(sim, parameters)
         result = check.run(session, x, y, disturb=disturb, progress=bar.update, frame_cycles=design.max_cycles)
     seconds = time.monotonic() - begun
     message = result.first_difference or identity
     out = {"ok": message is None and result.exact == n, "images": n, "bit_exact_images": result.exact,
            "distinct_outputs": len(np.unique(y, axis=0)), "seed": seed, "batches": result.batches,
-           "error_answers": result.faults, "resets": result.resets, "memory": [vars(p) for p in result.paces],
+           "error_answers": result.faults, "resets": result.resets, "loads": result.loads,
+           "constants": {"loaded_memories": len(design.loads), "weight_streams": len(design.weights)},
+           "memory": [vars(p) for p in result.paces],
            "axi_bits": axi_bits, **result.figures, "sim_cycles": result.cycles, "sim_seconds": seconds,
            "compile_seconds": compiled, "sim_cycles_per_second": result.cycles / seconds,
            "build_hash": f"{parameters.build_hash:032x}", "simulator": verilator_version(), "source": "RTL simulation",

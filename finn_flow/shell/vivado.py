@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,8 @@ from bhvit.tools import ToolMissing
 from ..stitch import TOP, Design
 from . import registers, vivado_reports
 from .boards import Board, wrong_settings
-from .design import CONTROL_TOP, DMA_TOP, ShellParameters, shell_sources, verilog_top
+from .design import CONTROL_TOP, DMA_TOP, FEEDER_TOP, FEEDING, ShellParameters, shell_sources
+from .wiring import UNUSED, masters, weight_stream, write_tops
 
 SCRIPTS = Path(__file__).with_name("tcl")
 STEM = "bhvit"
@@ -89,27 +91,31 @@ def prepare(folder: Path, board: Board, settings: Settings, design: Design, cloc
     folder.mkdir(parents=True)
     shutil.copytree(SCRIPTS, folder / "tcl")
     p = ShellParameters.of(design, clock_mhz, axi_bits=settings.axi_bits)
-    shell = [f"shell/{f.name}" for f in _copy(shell_sources(), folder / "shell")]
-    tops = {"dma": (DMA_TOP, verilog_top(DMA_TOP, "bhvit_dma", p.of_dma())),
-            "control": (CONTROL_TOP, verilog_top(CONTROL_TOP, "bhvit_control", p.of_control()))}
-    for top, text in tops.values():
-        (folder / "shell" / f"{top}.v").write_text(text)
+    shell = [f"shell/{f.name}" for f in _copy(shell_sources(*(FEEDING if p.feeder else ())), folder / "shell")]
+    write_tops(p, folder / "shell", whole=False)
     for f in _copy(design.sources, folder / "accelerator"):
         define(f, MACROS[settings.family])
-    memories = [f"accelerator/{f.name}" for f in _copy(sorted(design.memories.iterdir()), folder / "accelerator")]
+    images = sorted(f for f in design.memories.iterdir() if f.suffix != ".bin")  # the others come from outside
+    memories = [f"accelerator/{f.name}" for f in _copy(images, folder / "accelerator")]
+    weights = [weight_stream(i) for i in range(len(p.weights))]
+    unused = {} if p.feeder else UNUSED
     blocks = [
-        _block("dma", tops["dma"][0], registers.DMA.vlnv, [*shell, f"shell/{DMA_TOP}.v"], masters=["m_axi_mm2s",
-               "m_axi_s2mm"], slaves=["s_axi"], streams=["m_axis", "s_axis"], block=registers.DMA,
-               parameters=registers.dma_parameters(settings.axi_bits)),
-        _block("control", tops["control"][0], registers.CONTROL.vlnv, [*shell, f"shell/{CONTROL_TOP}.v"],
-               slaves=["s_axi"], unused=["loader_status"], block=registers.CONTROL),
+        _block("dma", DMA_TOP, registers.DMA.vlnv, [*shell, f"shell/{DMA_TOP}.v"], masters=["m_axi_mm2s",
+               "m_axi_s2mm"], slaves=["s_axi"], streams=["m_axis", "s_axis"], unused=unused.get("dma"),
+               block=registers.DMA, parameters=registers.dma_parameters(settings.axi_bits)),
+        _block("control", CONTROL_TOP, registers.CONTROL.vlnv, [*shell, f"shell/{CONTROL_TOP}.v"],
+               slaves=["s_axi"], unused=unused.get("control"), block=registers.CONTROL),
         _block("accelerator", TOP, accelerator_vlnv(), [f"accelerator/{f.name}" for f in design.sources], memories,
-               streams=["in0_V", "out0_V"])]
+               streams=["in0_V", "out0_V", *weights])]
+    if p.feeder:
+        blocks.append(_block("feeder", FEEDER_TOP, registers.FEEDER.vlnv, [*shell, f"shell/{FEEDER_TOP}.v"],
+                             masters=masters(p), slaves=["s_axi"], streams=weights, block=registers.FEEDER))
     values = {"part": board.part, "board_part": settings.board_part, "board_connections": settings.board_connections,
               "family": settings.family, "axi_bits": settings.axi_bits, "clock_mhz": f"{clock_mhz:g}", "jobs": jobs,
               "strategy": settings.strategy, "stem": STEM, "span": registers.SPAN, "dma_vlnv": registers.DMA.vlnv,
               "control_vlnv": registers.CONTROL.vlnv, "accelerator_vlnv": accelerator_vlnv(), "memories": memories,
-              "blocks": blocks}
+              "feeder": int(p.feeder), "feeder_vlnv": registers.FEEDER.vlnv, "feeder_masters": masters(p),
+              "load": int(p.load), "weight_streams": weights, "blocks": blocks}
     lines = ["# Generated: what tcl/run.tcl builds.", *(f"set bhvit({k}) {tcl(v)}" for k, v in values.items())]
     (folder / "settings.tcl").write_text("\n".join(lines) + "\n")
 
@@ -133,14 +139,14 @@ def define(source: Path, macros: tuple[str, ...]) -> None:
 
 def _block(name: str, top: str, vlnv: str, sources: list[str], memories: list[str] | None = None, *,
            masters: list[str] | None = None, slaves: list[str] | None = None, streams: list[str] | None = None,
-           unused: list[str] | None = None, block: registers.Block | None = None,
+           unused: Sequence[str] | None = None, block: registers.Block | None = None,
            parameters: dict[str, int] | None = None) -> dict[str, Any]:
     """What package_ip.tcl has to know about a part."""
     described = [] if block is None else [
         [r.name, r.offset, ACCESS[r.access], r.doc, [[f.name, f.lsb, f.width, ACCESS[f.access], f.doc]
                                                     for f in r.fields]] for r in block.registers]
     return {"name": name, "top": top, "vlnv": vlnv, "sources": sources, "memories": memories or [],
-            "masters": masters or [], "slaves": slaves or [], "streams": streams or [], "unused": unused or [],
+            "masters": masters or [], "slaves": slaves or [], "streams": streams or [], "unused": list(unused or []),
             "span": registers.SPAN, "registers": described, "parameters": parameters or {}}
 
 

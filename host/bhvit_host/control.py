@@ -66,13 +66,3 @@ class ControlBlock:
             if time.monotonic() > end:
                 raise HostError("The soft reset does not end.", "control block", "a memory transaction stays open",
                                 "load the overlay again; if that does not help, restart the board")
-
-    def wait_for_weights(self, seconds: float = 30.0) -> None:
-        """Designs that load their weights at start-up: until that is done."""
-        state, end = self.field("LOADER_STATUS", "state"), time.monotonic() + seconds
-        while state == 1 and time.monotonic() < end:
-            time.sleep(0.01)
-            state = self.field("LOADER_STATUS", "state")
-        if state in (1, 3):
-            raise HostError("The weights were not loaded.", "LOADER_STATUS",
-                            "the loader failed" if state == 3 else f"not done after {seconds:g} s")

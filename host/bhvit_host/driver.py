@@ -48,6 +48,7 @@ class Accelerator(Measurements):
         self.evidence = self.simulated or "board"
         self.timeout = timeout
         self._buffers: list[tuple[Any, Any]] = []
+        self.feeder = None
         try:
             self.bitfile = Path(bitfile) if bitfile else self._own_bitfile()
             self._load(clock_mhz or self.settings.clock_mhz)
@@ -57,7 +58,7 @@ class Accelerator(Measurements):
             raise
 
     def _load(self, clock_mhz: float) -> None:
-        """Overlay, clock, identity, DMA channels."""
+        """Overlay, clock, identity, constants from outside, DMA channels."""
         from .dma import Channel
 
         self.overlay = overlays.load(self.bitfile, self.settings, self.device)
@@ -66,7 +67,11 @@ class Accelerator(Measurements):
         self.control = ControlBlock(getattr(self.overlay, names["control"]), self.settings.control)
         self.control.check(self.settings, self.bitfile)
         self.control.soft_reset()
-        self.control.wait_for_weights()
+        if self.settings.constants:
+            from .feeder import Feeder
+
+            self.feeder = Feeder(getattr(self.overlay, names["feeder"]), self.control, self.settings, self.device)
+            self.feeder.start()
         dma = getattr(self.overlay, names["dma"])
         self._send, self._receive = (Channel(dma, self.settings.dma, p, self._hopeless) for p in ("MM2S", "S2MM"))
         self.preprocess = Preprocess(self.settings.network["image_size"], self.settings.network["image_channels"])
@@ -249,6 +254,8 @@ class Accelerator(Measurements):
     def _hopeless(self, waited: float) -> None:
         """Raise DeviceTimeout when a transfer takes longer than the timeout and than the accelerator's own clock
         allows: a device whose clock is slow, as a simulated one's, gets the cycles that it needs."""
+        if self.feeder is not None:
+            self.feeder.raise_error()
         if waited < self.timeout:
             return
         cycles = self.control.cycles - self._begun
@@ -271,6 +278,9 @@ class Accelerator(Measurements):
 
     def close(self) -> None:
         """Free the buffers; end a simulation."""
+        if self.feeder is not None:
+            self.feeder.close()
+            self.feeder = None
         self._free()
         if self.simulated:
             self.device.close()

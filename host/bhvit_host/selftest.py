@@ -35,6 +35,11 @@ def run(folder: Path, say, *, platform: str = "auto", model: str | None = None, 
     with Accelerator(folder, device=platform, model=model, batch_size=min(batch_size, len(images))) as accelerator:
         say(f"device      {accelerator.evidence}")
         say(f"bitfile     {accelerator.bitfile.name}, build {accelerator.settings.build_hash}")
+        if accelerator.feeder is not None:
+            f = accelerator.feeder
+            loaded = "" if f.load_file is None else f"{f.load_file['memories']} memories loaded"
+            streams = f"{len(f.weights)} streams of weights" if f.weights else ""
+            say(f"constants   {', '.join(filter(None, (loaded, streams)))}")
         if accelerator.settings.network["output"] == "top1":
             got, want = accelerator.execute(images, "classes")[:, None], expected.argmax(1)[:, None]
         else:

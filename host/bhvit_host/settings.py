@@ -127,7 +127,8 @@ class Settings:
 
     Attributes: name, board, platform ("zynq-7000" or "zynq-ultrascale"), clock_mhz, build_hash (32 hex digits), input
     and output (:class:`Stream`), dma and control (:class:`Registers`), network (image_size, image_channels, classes,
-    class_names, output), cycles (interval, latency_bound), folder.
+    class_names, output), cycles (interval, latency_bound), folder; of designs whose constants come from outside:
+    constants (load, weights: files) and feeder (:class:`Registers`), else None.
     """
 
     def __init__(self, data: dict[str, Any], folder: Path):
@@ -138,6 +139,8 @@ class Settings:
         self.output = Stream.from_dict(data["streams"]["output"])
         self.registers = data["registers"]
         self.dma, self.control = (Registers(self.registers["blocks"][b]) for b in ("dma", "control"))
+        self.constants = data.get("constants")
+        self.feeder = Registers(self.registers["blocks"]["feeder"]) if self.constants else None
         self.instances = data["instances"]
         self.network, self.cycles = data["network"], data["cycles"]
         self.bitfile, self.simulation = data["bitfile"], data["simulation"]

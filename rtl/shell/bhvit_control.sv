@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Control registers of the shell: identity of the build, soft reset, counters (docs/shell.md).
-// Soft reset: `drain` until the DMA reports `drained` (no AXI transaction is open), then `clear` and a low
-// `accel_rst_n` for 16 cycles. Frames are counted by their beats, which the DMA marks.
+// Soft reset: `drain` until the DMA reports `drained` (no AXI transaction is open) and `weights_open` is low, too, then
+// `clear` and a low `accel_rst_n` for 16 cycles. Frames are counted by their beats, which the DMA marks.
 // LAST_LATENCY needs the start of every frame in flight: 64 are kept. Checked: frame sizes.
 module bhvit_control
   import bhvit_registers::*;
@@ -35,7 +35,8 @@ module bhvit_control
     input  logic        drained,
     input  logic        in_beat, out_beat,
     input  logic        mm2s_failed, s2mm_failed,
-    input  logic [1:0]  loader_status,
+    input  logic [1:0]  loader_status,               // these three are 0 in designs without constants from outside
+    input  logic        weights_open, weights_failed,
     output logic        accel_rst_n
 );
   localparam int IW = $clog2(IN_BEATS + 1), XW = $clog2(OUT_BEATS + 1);
@@ -69,7 +70,7 @@ module bhvit_control
       accel_rst_n <= !clear;
       if (wr_control && wr_data[CONTROL_SOFT_RESET_BIT]) resetting <= 1'b1;
       else if (clear && hold == '1) resetting <= 1'b0;
-      if (resetting && !clear) clear <= drained;
+      if (resetting && !clear) clear <= drained && !weights_open;
       else if (hold == '1) clear <= 1'b0;
       hold <= clear ? 4'(hold + 1'b1) : '0;
     end
@@ -142,6 +143,7 @@ module bhvit_control
           rd_data[STATUS_MM2S_ERROR_BIT] = mm2s_failed;
           rd_data[STATUS_S2MM_ERROR_BIT] = s2mm_failed;
           rd_data[STATUS_LATENCY_LOST_BIT] = lost;
+          rd_data[STATUS_WEIGHT_ERROR_BIT] = weights_failed;
         end
         CONTROL_BUILD_HASH0: rd_data = BUILD_HASH[31:0];
         CONTROL_BUILD_HASH1: rd_data = BUILD_HASH[63:32];

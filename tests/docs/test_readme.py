@@ -54,7 +54,8 @@ def test_bitstream():
         assert r["check"][what]["bit_exact_images"] == r["check"][what]["images"] > 0
     row = next(line for line in README.splitlines() if line.startswith("| bhvit_nano on a ULX3S"))
     u = r["utilization"]
-    for figure in (f"{r['fmax_mhz']:.1f} MHz", f"{u['LUT4']['used'] / 1000:.1f} k LUT4", f"{u['FF']['used'] / 1000:.1f} k FF",
+    for figure in (f"{r['fmax_mhz']:.1f} MHz", f"{u['LUT4']['used'] / 1000:.1f} k LUT4",
+                   f"{u['FF']['used'] / 1000:.1f} k FF",
                    f"{u['block RAM 18 Kbit']['used']} block RAMs", f"{u['multipliers 18x18']['used']} multipliers"):
         assert figure in row, figure
     training = json.loads((ROOT / "reports" / "bhvit_nano_training.json").read_text())

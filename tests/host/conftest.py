@@ -16,7 +16,7 @@ from bhvit.deployment import deploy, host_import
 from tests.cli.conftest import built, finished, of_toy, pico, run, toy_steps  # noqa: F401 (fixtures)
 from tests.flow import networks
 
-collect_ignore = ["board"]  # runs in .venv-host: test_board.py
+collect_ignore = ["board", "board_fed"]  # run in .venv-host: test_board.py, test_feeder.py
 host_import()
 ROOT = Path(__file__).resolve().parents[2]
 #: images in the package of these tests

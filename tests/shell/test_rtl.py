@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bhvit.finn_flow.shell import design
-from bhvit.finn_flow.shell.design import SHELL, ShellParameters, ports, shell_sources, verilog_top
+from bhvit.finn_flow.shell.design import FEEDING, SHELL, SHELL_TOP, ShellParameters, shell_sources
+from bhvit.finn_flow.shell.wiring import accelerator_ports, ports, write_tops
 from bhvit.finn_flow.synth import count_cells
 from tests.rtl.test_lint import lint
 
 from .toy import Toy
 
 SHAPES = [ShellParameters(3, 5, 6, 4), ShellParameters(64, 1, 1, 1, axi_bits=128, burst=64, outstanding=8)]
+FED = [replace(SHAPES[0], load=True), replace(SHAPES[0], weights=((7, 10),)),
+       replace(SHAPES[1], load=True, weights=tuple((9, 3 + i) for i in range(8)))]
+NAMES = ["64 bit", "128 bit", "loaded", "stream", "all"]
 
 
-@pytest.mark.parametrize("p", SHAPES, ids=["64 bit", "128 bit"])
+def accelerator(p: ShellParameters, folder: Path) -> Path:
+    """Something with the ports of a stitched design; every input has a part in the output."""
+    ps = accelerator_ports(p)
+    head = ", ".join(f"{d} {'reg' if n == 'out0_V_TDATA' else 'wire'} [{w - 1}:0] {n}" for d, w, n in ps)
+    ready = "".join(f"  assign {n} = out0_V_TREADY && ap_rst_n;\n" for d, _, n in ps
+                    if d == "output" and n.endswith("TREADY"))
+    data = " ^ ".join(f"^{n}" for d, _, n in ps if d == "input" and n not in ("ap_clk", "ap_rst_n"))
+    f = folder / "finn_design_wrapper.v"
+    f.write_text(f"module finn_design_wrapper ({head});\n{ready}  assign out0_V_TVALID = in0_V_TVALID;\n"
+                 f"  always @(posedge ap_clk) out0_V_TDATA <= {{{8 * p.out_bytes}{{{data}}}}};\nendmodule\n")
+    return f
+
+
+def generated(p: ShellParameters, folder: Path) -> list[Path]:
+    """All sources of a shell with such an accelerator."""
+    return [*shell_sources(*(FEEDING if p.feeder else ())), accelerator(p, folder),
+            *write_tops(p, folder, whole=True).values()]
+
+
+@pytest.mark.parametrize("p", [*SHAPES, *FED], ids=NAMES)
 def test_shell_lint(p, tmp_path):
-    accelerator = tmp_path / "finn_design_wrapper.v"
-    accelerator.write_text(
-        f"module finn_design_wrapper (input wire ap_clk, input wire ap_rst_n, input wire [{8 * p.in_bytes - 1}:0] "
-        "in0_V_TDATA, input wire in0_V_TVALID, output wire in0_V_TREADY, "
-        f"output reg [{8 * p.out_bytes - 1}:0] out0_V_TDATA, output wire out0_V_TVALID, input wire out0_V_TREADY);\n"
-        "  assign in0_V_TREADY = out0_V_TREADY && ap_rst_n;\n  assign out0_V_TVALID = in0_V_TVALID;\n"
-        f"  always @(posedge ap_clk) out0_V_TDATA <= {{{8 * p.out_bytes}{{^in0_V_TDATA}}}};\nendmodule\n")
-    assert not lint("bhvit_shell", [*shell_sources("shell"), accelerator], p.of_shell())
+    assert not lint(SHELL_TOP, generated(p, tmp_path), {})
 
 
 @pytest.mark.parametrize("kind, values", [("loader", {}), ("constants", {"OB": 5}),
@@ -36,7 +54,7 @@ def test_reader_lint(kind, values):
 
 def test_files_have_headers_and_fit():
     assert sorted(f.stem for f in SHELL.glob("*.sv")) == sorted(
-        f.stem for f in shell_sources("shell", "loader", "constants") if f.parent == SHELL)
+        f.stem for f in shell_sources(*FEEDING) if f.parent == SHELL)
     for f in SHELL.glob("*.sv"):
         lines = f.read_text().splitlines()
         assert lines[0] == "// SPDX-License-Identifier: MIT" and lines[1].startswith("// "), f.name
@@ -53,12 +71,16 @@ def test_ports_are_read_from_the_source():
     assert widths["s_axis_tdata"] == 8 and widths["drain"] == 1 and widths["m_axi_mm2s_araddr"] == 64
 
 
-@pytest.mark.parametrize("top, module, values", [
-    (design.DMA_TOP, "bhvit_dma", SHAPES[0].of_dma()), (design.CONTROL_TOP, "bhvit_control", SHAPES[1].of_control())])
-def test_generated_tops_lint(top, module, values, tmp_path):
-    f = tmp_path / f"{top}.v"
-    f.write_text(verilog_top(top, module, values))
-    assert not lint(top, [*shell_sources(), f], {})
+def test_without_constants_from_outside_nothing_is_added(tmp_path):
+    """The same ports as ever, no feeder; with them, a slave and the masters that are needed."""
+    text, fed = (write_tops(p, tmp_path, whole=True)["shell"].read_text() for p in (SHAPES[0], FED[2]))
+    def interfaces(t: str) -> set[str]:
+        return {m[1] for m in re.finditer(r"put wire (?:\[\d+:0\] )?(\w+_axi_\w+?)_(?:aw|ar)valid", t)}
+
+    plain = {"s_axi_dma", "s_axi_control", "m_axi_mm2s", "m_axi_s2mm"}
+    assert interfaces(text) == plain and "feeder" not in text and ".hold(1'd0)" in text
+    assert interfaces(fed) - plain == {"s_axi_feeder", "m_axi_load", *(f"m_axi_weight{i}" for i in range(8))}
+    assert {f.name for f in shell_sources()}.isdisjoint({"bhvit_loader.sv", "bhvit_feeder.sv", "bhvit_constants.sv"})
 
 
 def test_build_hash_tells_designs_apart(tmp_path):
@@ -73,11 +95,14 @@ def test_build_hash_tells_designs_apart(tmp_path):
 @pytest.mark.full
 def test_yosys(tmp_path):
     """The whole shell synthesizes; its size is what the documentation says."""
-    files = {f.name: f.read_text() for f in shell_sources("shell", "loader", "constants")}
     d = Toy().design(tmp_path / "toy")
-    files |= {f.name: f.read_text() for f in d.sources}
-    found = count_cells("bhvit_shell", files, tmp_path / "shell.log", parameters=SHAPES[0].of_shell() | {
-        "BUILD_HASH": 0, "OUT_BEATS": 3})
-    assert 1000 < found.lut_sites < 3000 and found.dsp == 0 and found.bram18 == 0
-    for kind, values in (("loader", {}), ("constants", {"OB": 16})):
-        assert 300 < count_cells(f"bhvit_{kind}", files, tmp_path / f"{kind}.log", parameters=values).lut_sites < 2000
+
+    def size(p: ShellParameters, name: str):
+        more = [f for f in generated(p, tmp_path) if f.name != "finn_design_wrapper.v"]
+        files = {f.name: f.read_text() for f in (*more, *(d.sources if not p.feeder else [accelerator(p, tmp_path)]))}
+        return count_cells(SHELL_TOP, files, tmp_path / f"{name}.log")
+
+    plain = size(SHAPES[0], "plain")
+    assert 1000 < plain.lut_sites < 3000 and plain.dsp == 0 and plain.bram18 == 0
+    for name, p in zip(NAMES[2:4], FED):
+        assert 300 < size(p, name).lut_sites - plain.lut_sites < 2000, name

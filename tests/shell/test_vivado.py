@@ -13,12 +13,13 @@ pytest.importorskip("_tkinter", reason="the scripts are evaluated by the Tcl of 
 
 from bhvit.errors import CheckFailed, UserError
 from bhvit.finn_flow.shell import bitstream as module
-from bhvit.finn_flow.shell import registers, vivado, vivado_reports
+from bhvit.finn_flow.shell import registers, vivado, vivado_reports, wiring
 from bhvit.finn_flow.shell.boards import load_board
-from bhvit.finn_flow.shell.design import SHELL
+from bhvit.finn_flow.shell.design import ShellParameters
 from bhvit.finn_flow.stitch import Design
 
 from .fake_vivado import FakeVivado, tkinter
+from .fed import fed
 from .toy import Toy
 
 BOARDS = ["aup_zu3", "kv260", "pynq_z2", "zcu102", "zcu104"]
@@ -33,6 +34,15 @@ def build(tmp_path, monkeypatch) -> Path:
     (tmp_path / "build" / "report").mkdir()
     monkeypatch.setattr(module, "load_build", lambda f: (Path(f), {"device": "xczu7ev-ffvc1156-2-e"}))
     return tmp_path / "build"
+
+
+@pytest.fixture
+def fed_build(tmp_path, monkeypatch) -> Path:
+    """A build folder whose design gets constants from outside: loaded ones and a stream."""
+    fed(tmp_path / "fed" / "stitched_ip")
+    (tmp_path / "fed" / "report").mkdir()
+    monkeypatch.setattr(module, "load_build", lambda f: (Path(f), {"device": "xczu7ev-ffvc1156-2-e"}))
+    return tmp_path / "fed"
 
 
 def scripts(build: Path, board: str, **kw) -> Path:
@@ -64,40 +74,73 @@ def test_scripts_run_through(build, board):
     assert fake.calls[-1] == ("version", "-short")
 
 
-def test_every_pin_has_one_driver(build):
-    fake = evaluate(scripts(build, "zcu104"))
+@pytest.mark.parametrize("kind, board", [("build", "zcu104"), ("fed_build", "zcu104"), ("fed_build", "pynq_z2")])
+def test_every_pin_has_one_driver(request, kind, board):
+    fake = evaluate(scripts(request.getfixturevalue(kind), board))
     driven = [b for _, b in fake.nets]
     assert len(set(driven)) == len(driven)
     ends = [p for pair in fake.buses for p in pair]
     assert len(set(ends)) == len(ends)
-    for cell in ("dma_0", "control_0", "accelerator_0"):
+    feeder = ["feeder_0"] if kind == "fed_build" else []
+    for cell in ("dma_0", "control_0", "accelerator_0", *feeder):
         pins, buses, _ = fake.cells[cell]
         assert {f"{cell}/{b}" for b in buses} <= set(ends), "every interface is connected"
         plain = {p for p in pins if not any(p.startswith(b + "_") for b in buses)}
         used = {p.split("/")[1] for pair in fake.nets for p in pair if p.startswith(cell + "/")}
-        assert plain - used <= {"mm2s_introut", "s2mm_introut", "loader_status"}, "interrupts are not used"
+        unused = set() if feeder else {p for u in wiring.UNUSED.values() for p in u}
+        assert plain - used <= {"mm2s_introut", "s2mm_introut"} | unused, "interrupts are not used"
+    for cell in (c for c in fake.cells if c.endswith("_interconnect")):
+        assert "reset_0/interconnect_aresetn" in {a for a, b in fake.nets if b == f"{cell}/aresetn"}
+        for side in ("S", "M"):
+            count = int(fake.values[f"cell:{cell}"][f"CONFIG.NUM_{side}I"])
+            assert {f"{cell}/{side}{i:02}_AXI" for i in range(count)} == {
+                e for e in ends if e.startswith(f"{cell}/{side}")}, "as many interfaces as are used"
 
 
-def test_block_design_connects_what_is_simulated(build):
-    """dma_0, control_0, accelerator_0 in the block design are wired as in bhvit_shell.sv."""
+def test_the_feeder_has_its_place(fed_build):
+    """Memory port, width, addresses, files: what depends on constants from outside."""
+    folder = scripts(fed_build, "zcu104")
+    fake = evaluate(folder)
+    ps = fake.values["cell:zynq_ultra_ps_e_0"]
+    assert ps["CONFIG.PSU__USE__S_AXI_GP4"] == "1" and ps["CONFIG.PSU__SAXIGP4__DATA_WIDTH"] == "128"
+    assert ("feeder_interconnect/M00_AXI", "zynq_ultra_ps_e_0/S_AXI_HP2_FPD") in fake.buses
+    assert [b for a, b in fake.buses if a.startswith("feeder_0/m_axi")] == [
+        "feeder_interconnect/S00_AXI", "feeder_interconnect/S01_AXI"]
+    placed = {c[-2]: int(c[c.index("-offset") + 1], 16) for c in fake.calls
+              if c[0] == "assign_bd_address" and "-offset" in c}
+    assert placed == {"dma_0/s_axi/reg0": 0xA0000000, "control_0/s_axi/reg0": 0xA0010000,
+                      "feeder_0/s_axi/reg0": 0xA0020000}
+    assert set(fake.cores) == {b.vlnv for b in registers.ALL} | {vivado.accelerator_vlnv()}
+    assert not list(folder.rglob("*.bin")), "what comes from outside is no part of the bitstream"
+    offsets = {h.rsplit("/", 1)[1]: int(v["address_offset"]) for h, v in fake.values.items()
+               if h.startswith("register:")}
+    assert offsets == {r.name: r.offset for b in registers.ALL for r in b.registers}
+
+
+@pytest.mark.parametrize("kind, nets", [("build", 14), ("fed_build", 22)])
+def test_block_design_connects_what_is_simulated(request, kind, nets):
+    """The parts in the block design are wired as in the generated shell that is simulated."""
+    build = request.getfixturevalue(kind)
     fake = evaluate(scripts(build, "zcu104"))
-    names = {"u_dma": "dma_0", "u_control": "control_0", "u_accelerator": "accelerator_0"}
-    text = re.sub(r"//.*", "", (SHELL / "bhvit_shell.sv").read_text())
+    names = {f"u_{part}": f"{part}_0" for part in ("dma", "control", "feeder", "accelerator")}
+    text = wiring.shell(ShellParameters.of(Design.load(build / "stitched_ip"), 100.0, axi_bits=128))
     wires: dict[str, set[str]] = {}
     for inst, body in re.findall(r"(u_\w+) \((.*?)\);", text, re.S):
-        for port, net in re.findall(r"\.(\w+)(?:\((\w+)\))?", body):
-            wires.setdefault(net or port, set()).add(f"{names[inst]}/{port}")
+        for port, net in re.findall(r"\.(\w+)\(([\w']+)\)", body):
+            if "'" not in net:
+                wires.setdefault(net, set()).add(f"{names[inst]}/{port}")
     inner = {frozenset(p) for p in wires.values() if len({x.split("/")[0] for x in p}) > 1}
-    drawn: set[frozenset[str]] = set()
+    joined: dict[str, set[str]] = {}
     for a, b in fake.nets:
         if a.split("/")[0] in names.values():
-            drawn.add(frozenset((a, b)))
+            joined.setdefault(a, {a}).add(b)
+    drawn = {frozenset(p) for p in joined.values()}
     for a, b in fake.buses:
         if {a.split("/")[0], b.split("/")[0]} <= set(names.values()):
             for s in ("tdata", "tvalid", "tready"):
                 drawn.add(frozenset(f"{x}_{s.upper() if 'accelerator' in x else s}" for x in (a, b)))
     clocks = {frozenset(wires["ap_clk"]), frozenset(wires["ap_rst_n"])}
-    assert inner - clocks == drawn and len(drawn) == 14
+    assert inner - clocks == drawn and len(drawn) == nets
 
 
 def test_packaged_registers_and_parameters(build):
@@ -119,6 +162,7 @@ def test_packaged_registers_and_parameters(build):
     ("block_design.tcl", "accel_rst_n", "accel_reset_n", "no pin control_0/accel_reset_n"),
     ("block_design.tcl", "S_AXI_HP1_FPD", "S_AXI_HP1", "no interface"),
     ("block_design.tcl", "PSU__USE__S_AXI_GP3", "PCU__USE__S_AXI_GP3", "has no property"),
+    ("block_design.tcl", "M01_AXI", "M03_AXI", "no interface"),
     ("package_ip.tcl", "-busif $bus", "-busiff $bus", "unknown option -busiff"),
     ("package_ip.tcl", "dict get $block slaves", "dict get $block slave", "key \"slave\" not known"),
     ("implement.tcl", "$bhvit(strategy)", "$bhvit(strategie)", "no such element"),

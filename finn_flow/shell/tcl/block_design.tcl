@@ -1,5 +1,6 @@
-# The block design: processing system, DMA, control block, accelerator, and the interconnect between them.
-# The connections among dma_0, control_0 and accelerator_0 are those of rtl/shell/bhvit_shell.sv, which is simulated.
+# The block design: processing system, DMA, control block, accelerator, the feeder where constants come from outside, and
+# the interconnect between them. The connections among dma_0, control_0, feeder_0 and accelerator_0 are those of the
+# simulated shell (finn_flow/shell/wiring.py; a test compares them).
 
 proc bhvit_create_project {root repository} {
   global bhvit
@@ -25,14 +26,20 @@ proc bhvit_create_project {root repository} {
 
 # Cells of the accelerator and its shell, and all connections that do not depend on the processing system.
 proc bhvit_cells {clock} {
-  foreach {cell vlnv} [list dma_0 $::bhvit(dma_vlnv) control_0 $::bhvit(control_vlnv) \
-      accelerator_0 $::bhvit(accelerator_vlnv)] {
+  global bhvit
+  foreach {cell vlnv} [list dma_0 $bhvit(dma_vlnv) control_0 $bhvit(control_vlnv) \
+      accelerator_0 $bhvit(accelerator_vlnv)] {
     create_bd_cell -type ip -vlnv $vlnv $cell
   }
   create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset reset_0
-  foreach {cell masters} {control_interconnect 2 mm2s_interconnect 1 s2mm_interconnect 1} {
+  set interconnects [list control_interconnect 1 [expr {$bhvit(feeder) ? 3 : 2}] mm2s_interconnect 1 1 \
+    s2mm_interconnect 1 1]
+  if {$bhvit(feeder)} {
+    lappend interconnects feeder_interconnect [llength $bhvit(feeder_masters)] 1
+  }
+  foreach {cell from to} $interconnects {
     create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect $cell
-    set_property -dict [list CONFIG.NUM_SI 1 CONFIG.NUM_MI $masters] [get_bd_cells $cell]
+    set_property -dict [list CONFIG.NUM_SI $from CONFIG.NUM_MI $to] [get_bd_cells $cell]
   }
   connect_bd_intf_net [get_bd_intf_pins dma_0/m_axis] [get_bd_intf_pins accelerator_0/in0_V]
   connect_bd_intf_net [get_bd_intf_pins accelerator_0/out0_V] [get_bd_intf_pins dma_0/s_axis]
@@ -57,9 +64,44 @@ proc bhvit_cells {clock} {
   foreach cell {control_interconnect mm2s_interconnect s2mm_interconnect} {
     connect_bd_net [get_bd_pins reset_0/interconnect_aresetn] [get_bd_pins $cell/aresetn]
   }
+  if {$bhvit(feeder)} {
+    bhvit_feeder $clock
+  }
 }
 
-# Zynq UltraScale+: control over M_AXI_HPM0_FPD, memory over S_AXI_HP0_FPD (read) and S_AXI_HP1_FPD (write).
+# The feeder: constants from memory to the accelerator, and what DMA and control block have to know of it.
+proc bhvit_feeder {clock} {
+  global bhvit
+  create_bd_cell -type ip -vlnv $bhvit(feeder_vlnv) feeder_0
+  foreach pin {drain clear} {
+    connect_bd_net [get_bd_pins control_0/$pin] [get_bd_pins feeder_0/$pin]
+  }
+  foreach pin {loader_status weights_open weights_failed} {
+    connect_bd_net [get_bd_pins feeder_0/$pin] [get_bd_pins control_0/$pin]
+  }
+  connect_bd_net [get_bd_pins feeder_0/hold] [get_bd_pins dma_0/hold]
+  if {$bhvit(load)} {
+    connect_bd_net [get_bd_pins feeder_0/load] [get_bd_pins accelerator_0/load]
+  }
+  foreach stream $bhvit(weight_streams) {
+    connect_bd_intf_net [get_bd_intf_pins feeder_0/$stream] [get_bd_intf_pins accelerator_0/$stream]
+  }
+  connect_bd_intf_net [get_bd_intf_pins control_interconnect/M02_AXI] [get_bd_intf_pins feeder_0/s_axi]
+  set i 0
+  foreach master $bhvit(feeder_masters) {
+    connect_bd_intf_net [get_bd_intf_pins feeder_0/$master] \
+      [get_bd_intf_pins feeder_interconnect/[format S%02d_AXI $i]]
+    incr i
+  }
+  foreach pin {feeder_0/ap_clk feeder_interconnect/aclk} {
+    connect_bd_net $clock [get_bd_pins $pin]
+  }
+  connect_bd_net [get_bd_pins reset_0/peripheral_aresetn] [get_bd_pins feeder_0/ap_rst_n]
+  connect_bd_net [get_bd_pins reset_0/interconnect_aresetn] [get_bd_pins feeder_interconnect/aresetn]
+}
+
+# Zynq UltraScale+: control over M_AXI_HPM0_FPD, memory over S_AXI_HP0_FPD (read), S_AXI_HP1_FPD (write) and, for the
+# feeder, S_AXI_HP2_FPD (read).
 proc bhvit_block_design_zynq_ultra {} {
   global bhvit
   set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e zynq_ultra_ps_e_0]
@@ -77,12 +119,16 @@ proc bhvit_block_design_zynq_ultra {} {
   foreach pin {maxihpm0_fpd_aclk saxihp0_fpd_aclk saxihp1_fpd_aclk} {
     connect_bd_net $clock [get_bd_pins zynq_ultra_ps_e_0/$pin]
   }
+  if {$bhvit(feeder)} {
+    set_property -dict [list CONFIG.PSU__USE__S_AXI_GP4 1 CONFIG.PSU__SAXIGP4__DATA_WIDTH $bhvit(axi_bits)] $ps
+    connect_bd_net $clock [get_bd_pins zynq_ultra_ps_e_0/saxihp2_fpd_aclk]
+  }
   connect_bd_net [get_bd_pins zynq_ultra_ps_e_0/pl_resetn0] [get_bd_pins reset_0/ext_reset_in]
-  bhvit_ports zynq_ultra_ps_e_0 M_AXI_HPM0_FPD S_AXI_HP0_FPD S_AXI_HP1_FPD
+  bhvit_ports zynq_ultra_ps_e_0 M_AXI_HPM0_FPD S_AXI_HP0_FPD S_AXI_HP1_FPD S_AXI_HP2_FPD
   bhvit_addresses zynq_ultra_ps_e_0/Data 0xA0000000
 }
 
-# Zynq-7000: control over M_AXI_GP0, memory over S_AXI_HP0 (read) and S_AXI_HP1 (write).
+# Zynq-7000: control over M_AXI_GP0, memory over S_AXI_HP0 (read), S_AXI_HP1 (write) and, for the feeder, S_AXI_HP2 (read).
 proc bhvit_block_design_zynq_7000 {} {
   global bhvit
   set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:processing_system7 processing_system7_0]
@@ -99,21 +145,28 @@ proc bhvit_block_design_zynq_7000 {} {
   foreach pin {M_AXI_GP0_ACLK S_AXI_HP0_ACLK S_AXI_HP1_ACLK} {
     connect_bd_net $clock [get_bd_pins processing_system7_0/$pin]
   }
+  if {$bhvit(feeder)} {
+    set_property -dict [list CONFIG.PCW_USE_S_AXI_HP2 1 CONFIG.PCW_S_AXI_HP2_DATA_WIDTH $bhvit(axi_bits)] $ps
+    connect_bd_net $clock [get_bd_pins processing_system7_0/S_AXI_HP2_ACLK]
+  }
   connect_bd_net [get_bd_pins processing_system7_0/FCLK_RESET0_N] [get_bd_pins reset_0/ext_reset_in]
-  bhvit_ports processing_system7_0 M_AXI_GP0 S_AXI_HP0 S_AXI_HP1
+  bhvit_ports processing_system7_0 M_AXI_GP0 S_AXI_HP0 S_AXI_HP1 S_AXI_HP2
   bhvit_addresses processing_system7_0/Data 0x40000000
 }
 
-proc bhvit_ports {ps control read write} {
+proc bhvit_ports {ps control read write feed} {
   connect_bd_intf_net [get_bd_intf_pins $ps/$control] [get_bd_intf_pins control_interconnect/S00_AXI]
   connect_bd_intf_net [get_bd_intf_pins mm2s_interconnect/M00_AXI] [get_bd_intf_pins $ps/$read]
   connect_bd_intf_net [get_bd_intf_pins s2mm_interconnect/M00_AXI] [get_bd_intf_pins $ps/$write]
+  if {$::bhvit(feeder)} {
+    connect_bd_intf_net [get_bd_intf_pins feeder_interconnect/M00_AXI] [get_bd_intf_pins $ps/$feed]
+  }
 }
 
-# DMA at the base, control 64 KiB behind it; memory where the processing system has it.
+# DMA at the base, control block and feeder each 64 KiB further; memory where the processing system has it.
 proc bhvit_addresses {space base} {
   set i 0
-  foreach cell {dma_0 control_0} {
+  foreach cell [expr {$::bhvit(feeder) ? {dma_0 control_0 feeder_0} : {dma_0 control_0}}] {
     assign_bd_address -offset [format 0x%08X [expr {$base + 0x10000 * $i}]] -range $::bhvit(span) \
       -target_address_space [get_bd_addr_spaces $space] [get_bd_addr_segs $cell/s_axi/reg0] -force
     incr i
@@ -125,7 +178,7 @@ proc bhvit_finish_block_design {root} {
   validate_bd_design
   save_bd_design
   set bd [get_files bhvit.bd]
-  # each part by itself: the copies of shared modules in the three IPs must not meet
+  # each part by itself: the copies of shared modules in these IPs must not meet
   set_property synth_checkpoint_mode Hierarchical $bd
   generate_target all $bd
   add_files -norecurse [make_wrapper -files $bd -top]

@@ -18,11 +18,13 @@ from pynqmetadata.views.runtime import RuntimeMetadataParser
 
 from ..errors import HostError
 from ..settings import Registers
+from .feeder import Feeder
 from .golden import GoldenProcess
 from .hwh import MARK
 from .memory import BufferObject, BusError, Memory, SimBuffer
-from .models import Control, Dma, Slave, identity, ultrascale_clocks, zynq_clocks
+from .models import Control, Dma, identity, ultrascale_clocks, zynq_clocks
 from .shell import ShellProcess, ShellSlave
+from .slave import Slave
 from .window import RegisterWindow
 
 #: what stands behind the DMA registers -> evidence of a result
@@ -126,7 +128,11 @@ class SimDevice(Device):
                                      bitfile.parent)
         dma_block, control_block = (Registers(self._registers["blocks"][b]) for b in ("dma", "control"))
         dma = Dma(dma_block, self.memory, self.process, design["data_width"] // 8)
-        return {"dma": dma, "control": Control(control_block, identity(control_block, design), dma)}
+        slaves = {"dma": dma, "control": Control(control_block, identity(control_block, design), dma)}
+        if design.get("constants"):
+            block = Registers(self._registers["blocks"]["feeder"])
+            slaves["feeder"] = dma.feeder = Feeder(block, self.memory, design["constants"], design["data_width"] // 8)
+        return slaves
 
     def _start_rtl(self, design: dict[str, Any], bitfile: Path) -> dict[str, Slave]:
         if machine.machine() != design["machine"]:
@@ -137,7 +143,8 @@ class SimDevice(Device):
         if exe.is_file() and not os.access(exe, os.X_OK):
             exe.chmod(exe.stat().st_mode | 0o111)  # archives and installers drop the right to execute
         self.process = ShellProcess(exe, bitfile.parent / design["memories"], self.memory)
-        return {b: ShellSlave(self.process, b, Registers(self._registers["blocks"][b])) for b in ShellSlave.INDEX}
+        blocks = [b for b in ShellSlave.INDEX if b != "feeder" or design.get("constants")]
+        return {b: ShellSlave(self.process, b, Registers(self._registers["blocks"][b])) for b in blocks}
 
     def close(self) -> None:
         """End the simulation."""

@@ -7,21 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..settings import Registers
+from .feeder import Feeder
 from .golden import GoldenProcess
 from .memory import AddressError, Memory
-
-
-class Slave:
-    """A register file; unknown offsets read 0 as those of an AXI4-Lite slave that answers everything."""
-
-    def __init__(self) -> None:
-        self.reg: dict[int, int] = {}
-
-    def read(self, offset: int) -> int:
-        return self.reg.get(offset, 0)
-
-    def write(self, offset: int, value: int) -> None:
-        self.reg[offset] = value
+from .slave import Slave
 
 
 class Channel:
@@ -88,18 +77,27 @@ class Dma(Slave):
         self.send = Channel("MM2S", "SA", registers, width)
         self.receive = Channel("S2MM", "DA", registers, width)
         self.sent = 0  # bytes given to the stream since its last reset
+        self.feeder: Feeder | None = None  # of designs whose constants come from outside
+        self.held: bytes | None = None     # input that waits for them
 
     def reset(self, accelerator: bool = False) -> None:
         """Both channels. The accelerator keeps the frames that it holds, unless it is reset, too."""
         self.send.reset()
         self.receive.reset()
-        self.sent = 0
+        self.sent, self.held = 0, None
         self.stream.reset(accelerator)
+        if accelerator and self.feeder is not None:
+            self.feeder.soft_reset()
 
     def update(self) -> None:
         """Bring both channels up to the state of the accelerator."""
+        if self.held is not None and self.feeder.begin():
+            self.stream.send(self.held)
+            self.held = None
         data = self.stream.poll()
-        if self.send.busy and self.stream.taken >= self.sent:
+        if self.feeder is not None and not self.feeder.right:
+            data = data ^ 0x55  # with other constants the results are others
+        if self.send.busy and self.held is None and self.stream.taken >= self.sent:
             self.send.moved = self.send.length
             self.send.end()
         if len(data):
@@ -152,7 +150,10 @@ class Dma(Slave):
             return
         if c is self.send:
             self.sent += c.length
-            self.stream.send(region.tobytes())
+            if self.feeder is None or self.feeder.begin():
+                self.stream.send(region.tobytes())
+            else:
+                self.held = region.tobytes()
         else:
             self.stream.accept(c.length)
 
@@ -184,7 +185,10 @@ class Control(Slave):
             mask = self.registers.mask
             return ((mask("STATUS", "busy") if s.frames_in > s.frames_out else 0)
                     | (mask("STATUS", "mm2s_error") if self.dma.send.failed else 0)
-                    | (mask("STATUS", "s2mm_error") if self.dma.receive.failed else 0))
+                    | (mask("STATUS", "s2mm_error") if self.dma.receive.failed else 0)
+                    | (mask("STATUS", "weight_error") if self.dma.feeder and self.dma.feeder.errors else 0))
+        if name == "LOADER_STATUS" and self.dma.feeder is not None:
+            return self.dma.feeder.state
         return {"FRAMES_IN": s.frames_in - begun, "FRAMES_OUT": s.frames_out - done, "LAST_INTERVAL": s.interval,
                 "LAST_LATENCY": s.latency}.get(name, self.registers.reset(name) or 0 if name else 0)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import HostError
 from ..settings import Registers
 from .memory import Memory
-from .models import Slave
+from .slave import Slave
 
 #: cycles that pass at most with a read of a status register: the first one after a write, and later ones
 FIRST, MOST = 64, 16384
@@ -90,9 +90,9 @@ class ShellProcess:
 
 
 class ShellSlave(Slave):
-    """One AXI4-Lite slave of the simulated RTL: 0 the DMA, 1 the control block."""
+    """One AXI4-Lite slave of the simulated RTL: 0 the DMA, 1 the control block, 2 the feeder, where there is one."""
 
-    INDEX = {"dma": 0, "control": 1}
+    INDEX = {"dma": 0, "control": 1, "feeder": 2}
 
     def __init__(self, process: ShellProcess, block: str, registers: Registers) -> None:
         super().__init__()
@@ -101,6 +101,8 @@ class ShellSlave(Slave):
             ends = ("Idle", "DMAIntErr", "DMASlvErr", "DMADecErr")
             self._until = {registers[f"{c}_DMASR"]: sum(registers.mask(f"{c}_DMASR", f) for f in ends)
                            for c in ("MM2S", "S2MM")}
+        elif block == "control":  # 2 and 3: the load has ended
+            self._until = {registers["LOADER_STATUS"]: registers.mask("LOADER_STATUS", "state") & ~1}
 
     def read(self, offset: int) -> int:
         return self._process.read(self._index, offset, self._until.get(offset, 0))
