@@ -42,7 +42,9 @@ def summary(r: dict) -> str:
     if r["latency_cycles"] is not None:
         lines.append(f"latency         {r['latency_cycles']:,} cycles = {r['latency_cycles'] / r['clock_mhz']:,.1f} us")
     if r["interval_cycles"]:
-        lines.append(f"interval        {r['interval_cycles']:,.0f} cycles (RTL simulation)")
+        mean = r["mean_interval_cycles"]
+        uneven = f", mean {mean:,.0f}" if mean > 1.01 * r["interval_cycles"] else ""
+        lines.append(f"interval        {r['interval_cycles']:,.0f} cycles{uneven} (RTL simulation)")
         lines.append(f"throughput      {r['fps']:,.0f} frames/s at {r['clock_mhz']:g} MHz ({r['clock_source']} clock)")
     if r["sim_cycles_per_second"]:
         lines.append(f"simulator       {r['simulator']}, {r['sim_cycles_per_second'] / 1e6:.2f} M cycles/s")

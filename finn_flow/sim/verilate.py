@@ -76,6 +76,12 @@ class SimResult:
         return float(np.median(d[len(d) // 3:]))
 
     @property
+    def mean_interval(self) -> float | None:
+        """Mean cycles between frames on output 0 in steady state: more than the median where frames leave unevenly."""
+        c = self.output_frame_cycles[0]
+        return float(np.diff(c)[(len(c) - 1) // 3:].mean()) if len(c) >= 3 else None
+
+    @property
     def latency(self) -> int:
         """Cycles from the first input beat to the last output beat of frame 0."""
         return self.output_frame_cycles[0][0] - self.input_frame_cycles[0][0] + 1
