@@ -74,7 +74,7 @@ def run(number: int, *, save: bool = False, host_python: Path | None = None, qui
     code = [i for i, c in enumerate(notebook.cells) if c.cell_type == "code"]
     with tempfile.TemporaryDirectory(prefix="bhvit-kernel-") as tmp, \
             Progress(f"notebook {number}", len(code), "cells", quiet=quiet) as bar:
-        begun: list[int] = []
+        entered: list[int] = []
         spec = Path(tmp) / "bhvit" / "kernel.json"
         spec.parent.mkdir()
         spec.write_text(_kernel(python, env))
@@ -82,12 +82,12 @@ def run(number: int, *, save: bool = False, host_python: Path | None = None, qui
                                      kernel_spec_manager=KernelSpecManager(kernel_dirs=[tmp]))
         client = NotebookClient(notebook, km=manager, timeout=TIMEOUT, startup_timeout=STARTUP, record_timing=False,
                                 resources={"metadata": {"path": str(FOLDER)}},
-                                on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
+                                on_cell_execute=lambda cell, cell_index: entered.append(cell_index),
                                 on_cell_executed=lambda cell, cell_index, **_: bar.advance(int(cell_index in code)))
         try:
             client.execute()
         except (CellExecutionError, DeadKernelError) as e:
-            at = len(set(begun) & set(code))
+            at = len(set(entered) & set(code))
             raise CheckFailed(f"Notebook {number} failed in its {at}. code cell.", known[number], _last_line(str(e)),
                               "open the notebook and run it up to there") from e
     for c in notebook.cells:
