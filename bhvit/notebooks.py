@@ -85,14 +85,14 @@ def run(number: int, *, save: bool = False, host_python: Path | None = None, qui
                                 on_cell_execute=lambda cell, cell_index: entered.append(cell_index),
                                 on_cell_executed=lambda cell, cell_index, **_: bar.advance(int(cell_index in code)))
         try:
-            client.execute()
+            client.execute(cleanup_kc=True)  # a manager that is given would leave its kernel running
         except (CellExecutionError, DeadKernelError) as e:
             at = len(set(entered) & set(code))
             raise CheckFailed(f"Notebook {number} failed in its {at}. code cell.", known[number], _last_line(str(e)),
                               "open the notebook and run it up to there") from e
     for c in notebook.cells:
         if c.cell_type == "code":
-            c.outputs = _joined(c.outputs)
+            c.outputs = _readable(c.outputs)
     if save:
         notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                              "language_info": {"name": "python"}}
@@ -112,10 +112,12 @@ def package() -> Path:
     return Path(deploy(BUILD, BUILD / "deploy", data="digits")["package"])
 
 
-def _joined(outputs: list[Any]) -> list[Any]:
-    """Outputs with consecutive pieces of a stream in one."""
+def _readable(outputs: list[Any]) -> list[Any]:
+    """Outputs with consecutive pieces of a stream in one, and without scripts for the page (pynq has some)."""
     found: list[Any] = []
     for o in outputs:
+        if "application/javascript" in o.get("data", {}):
+            continue
         if found and o.output_type == found[-1].output_type == "stream" and o.name == found[-1].name:
             found[-1].text += o.text
         else:

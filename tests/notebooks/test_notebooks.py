@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 from pathlib import Path
 
@@ -134,11 +135,22 @@ def small(folder: Path, *cells: str) -> None:
     nbformat.write(notebook, folder / "7_small.ipynb")
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def test_a_failing_cell_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
-    small(tmp_path, "x = 1", "assert x == 2, 'x is one'")
+    note = f"__import__('pathlib').Path({str(tmp_path / 'pid')!r}).write_text(str(__import__('os').getpid()))"
+    small(tmp_path, f"x = 1; {note}", "assert x == 2, 'x is one'")
     with pytest.raises(CheckFailed, match=r"Notebook 7 failed in its 2\. code cell") as e:
         notebooks.run(7, quiet=True)
+    assert gone(int((tmp_path / "pid").read_text()))
     assert "AssertionError: x is one" in str(e.value) and e.value.exit_code == 1
     with pytest.raises(UserError, match="no notebook 8") as e:
         notebooks.run(8)
@@ -147,8 +159,11 @@ def test_a_failing_cell_is_an_error(tmp_path, monkeypatch):
 
 def test_saving(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
-    small(tmp_path, "import os\nprint(1, flush=True)\nprint(os.path.basename(os.getcwd()), flush=True)")
+    small(tmp_path, "import os\nprint(1, flush=True)\nprint(os.path.basename(os.getcwd()), flush=True)",
+          "from IPython.display import Javascript, display\ndisplay(Javascript('1'))", "os.getpid()")
     r = notebooks.run(7, save=True, quiet=True)
+    assert gone(int(code(r.notebook)[2].outputs[0].data["text/plain"])), "the kernel has ended"
+    assert code(r.notebook)[1].outputs == [], "no scripts"
     again = nbformat.read(tmp_path / "7_small.ipynb", 4)
     assert texts(again) == texts(r.notebook) == f"1\n{tmp_path.name}\n"
     assert len(code(again)[0].outputs) == 1, "one text, however it was flushed"
