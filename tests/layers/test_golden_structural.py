@@ -164,7 +164,7 @@ def test_refused_folding_lists_the_choices():
 
 
 @pytest.mark.parametrize("cls, attrs", [
-    (Fifo, dict(dims=[2, 2], depth=1)), (Duplicate, dict(dims=[2, 2], copies=9)), (Add, dict(dims=[2, 2], terms=5)),
+    (Fifo, dict(dims=[2, 2], depth=0)), (Duplicate, dict(dims=[2, 2], copies=9)), (Add, dict(dims=[2, 2], terms=5)),
     (Patchify, dict(height=5, width=4, channels=1)), (Patchify, dict(height=4, width=5, channels=1)),
     (Argmax, dict(classes=10, SIMD=3)), (GlobalPool, dict(tokens=9, channels=4, TP=2))])
 def test_limits_are_refused(cls, attrs):

@@ -10,6 +10,7 @@ import pytest
 
 from bhvit.finn_flow.shell import design
 from bhvit.finn_flow.shell.design import FEEDING, SHELL, SHELL_TOP, ShellParameters, shell_sources
+from bhvit.finn_flow.shell.serial_board import FILES as SERIAL
 from bhvit.finn_flow.shell.wiring import accelerator_ports, ports, write_tops
 from bhvit.finn_flow.synth import count_cells
 from tests.rtl.test_lint import lint
@@ -54,7 +55,7 @@ def test_reader_lint(kind, values):
 
 def test_files_have_headers_and_fit():
     assert sorted(f.stem for f in SHELL.glob("*.sv")) == sorted(
-        f.stem for f in shell_sources(*FEEDING) if f.parent == SHELL)
+        f.stem for f in shell_sources(*FEEDING, *SERIAL) if f.parent == SHELL)
     for f in SHELL.glob("*.sv"):
         lines = f.read_text().splitlines()
         assert lines[0] == "// SPDX-License-Identifier: MIT" and lines[1].startswith("// "), f.name
