@@ -6,6 +6,7 @@ They share one build of bhvit_micro, below build/notebooks, which the first of t
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tempfile
@@ -33,11 +34,13 @@ STARTUP = 120
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a notebook. seconds: wall time, its preparation (a deployment package for notebook 5) included."""
+    """What became of a notebook. seconds: wall time, cpu_seconds: of all processes; its preparation (a deployment
+    package for notebook 5) is included in both."""
 
     file: Path
     cells: int
     seconds: float
+    cpu_seconds: float
     notebook: Any
 
 
@@ -63,7 +66,8 @@ def run(number: int, *, save: bool = False, host_python: Path | None = None, qui
     known = files()
     if number not in known:
         raise UserError(f"There is no notebook {number}.", FOLDER, do=f"choose from {', '.join(map(str, known))}")
-    begun, python, env = time.monotonic(), Path(sys.executable), {"OMP_NUM_THREADS": "1"}
+    begun, used = time.monotonic(), _cpu()
+    python, env = Path(sys.executable), {"OMP_NUM_THREADS": "1"}
     if number == HOST:
         python = Path(host_python or HOST_PYTHON)
         if not python.exists():
@@ -97,7 +101,7 @@ def run(number: int, *, save: bool = False, host_python: Path | None = None, qui
         notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                              "language_info": {"name": "python"}}
         nbformat.write(notebook, known[number])
-    return Run(known[number], len(code), time.monotonic() - begun, notebook)
+    return Run(known[number], len(code), time.monotonic() - begun, _cpu() - used, notebook)
 
 
 def package() -> Path:
@@ -110,6 +114,12 @@ def package() -> Path:
         if json.loads(settings.read_text())["build_hash"] == build_hash_of(BUILD):
             return settings.parents[1]
     return Path(deploy(BUILD, BUILD / "deploy", data="digits")["package"])
+
+
+def _cpu() -> float:
+    """CPU seconds of this process and of its ended children."""
+    t = os.times()
+    return t.user + t.system + t.children_user + t.children_system
 
 
 def _readable(outputs: list[Any]) -> list[Any]:

@@ -76,7 +76,7 @@ def draw(ax: Any, nodes: Sequence[NodeProto], captions: dict[str, str] | None = 
     def reach(box: Box, across: bool) -> float:
         """Points from the middle of a box to its edge."""
         lines = box.label.split("\n")
-        return fontsize * (0.33 * max(map(len, lines)) if across else 0.75 * len(lines)) + 0.4 * fontsize
+        return fontsize * (0.3 * max(map(len, lines)) if across else 0.75 * len(lines)) + 0.3 * fontsize
 
     for a, b in edges:
         p, q = boxes[a], boxes[b]

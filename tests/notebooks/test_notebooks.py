@@ -164,6 +164,7 @@ def test_saving(tmp_path, monkeypatch):
     r = notebooks.run(7, save=True, quiet=True)
     assert gone(int(code(r.notebook)[2].outputs[0].data["text/plain"])), "the kernel has ended"
     assert code(r.notebook)[1].outputs == [], "no scripts"
+    assert 0.1 < r.cpu_seconds < 10 * r.seconds, "the kernel's time counts"
     again = nbformat.read(tmp_path / "7_small.ipynb", 4)
     assert texts(again) == texts(r.notebook) == f"1\n{tmp_path.name}\n"
     assert len(code(again)[0].outputs) == 1, "one text, however it was flushed"
