@@ -6,7 +6,8 @@
 //                  bytes per input and output frame (32 bits each), clock in kHz (32 bits), build hash (128 bits)
 // Whatever resets clears the accelerator too and is answered with "BHVT", so a half frame never stays inside. The input
 // FIFO holds a frame: who sends the next frame after the answer cannot cause an overrun.
-// leds: 0 heartbeat, 1 a frame arrives, 2 the accelerator is at work, 3 the last reset was an error, 7:4 frames answered.
+// leds: 0 heartbeat, 1 a frame arrives, 2 the accelerator is at work, 3 the last reset was an error, 7:4 frames
+// answered.
 module bhvit_serial #(
     parameter int DIVISOR            = 0,
     parameter int IN_BYTES           = 0,  // per beat

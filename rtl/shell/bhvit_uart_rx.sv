@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Receiver of a serial line, 8 data bits, no parity, at least one stop bit; a bit takes DIVISOR cycles (>= 4), sampled in
+// Receiver of a serial line, 8 data bits, no parity, at least one stop bit; a bit takes DIVISOR cycles (>= 4),
+// sampled in
 // its middle. `valid` is up for one cycle per byte. `broken` is up for one cycle where a stop bit is 0: noise, a wrong
 // speed, or a break (the line held at 0); then the receiver waits until the line is 1 again. Checked: DIVISOR.
 module bhvit_uart_rx #(

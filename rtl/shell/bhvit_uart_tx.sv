@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Sender of a serial line, 8 data bits, no parity, one stop bit; a bit takes DIVISOR cycles. `ready` is up when a byte can
+// Sender of a serial line, 8 data bits, no parity, one stop bit; a bit takes DIVISOR cycles. `ready` is up when a
+// byte can
 // be taken; the line is 1 when nothing is sent. Checked: DIVISOR.
 module bhvit_uart_tx #(
     parameter int DIVISOR = 0
