@@ -74,7 +74,8 @@ module bhvit_serial #(
   assign overrun = push && !fits;
   assign ask = byte_valid && !in_frame && byte_in == "?";
   // receiver and sender are not reset: they stay in step with the other end
-  bhvit_uart_rx #(.DIVISOR(DIVISOR)) u_rx (.clk, .rst(power_up && rst), .rx, .data(byte_in), .valid(byte_valid), .broken);
+  bhvit_uart_rx #(.DIVISOR(DIVISOR)) u_rx (
+      .clk, .rst(power_up && rst), .rx, .data(byte_in), .valid(byte_valid), .broken);
   bv_fifo #(.WIDTH(8), .DEPTH(IN_DEPTH)) u_in (
       .clk, .rst, .in0_data(byte_in), .in0_valid(push), .in0_ready(fits), .out0_data(stored), .out0_valid(stored_valid),
       .out0_ready(stored_ready));
@@ -121,7 +122,8 @@ module bhvit_serial #(
   logic [OUT_BYTES*8-1:0] beat;
   logic beat_valid, beat_ready;
   bv_fifo #(.WIDTH(OUT_BYTES * 8), .DEPTH(OUT_BEATS < 2 ? 2 : OUT_BEATS)) u_out (
-      .clk, .rst, .in0_data(s_tdata), .in0_valid(s_tvalid), .in0_ready(s_tready), .out0_data(beat), .out0_valid(beat_valid),
+      .clk, .rst, .in0_data(s_tdata), .in0_valid(s_tvalid), .in0_ready(s_tready), .out0_data(beat),
+      .out0_valid(beat_valid),
       .out0_ready(beat_ready));
 
   typedef enum logic [2:0] {IDLE, GREET, MARK, BEAT, CYCLES} state_t;
@@ -170,7 +172,8 @@ module bhvit_serial #(
       endcase
     end
   end
-  bhvit_uart_tx #(.DIVISOR(DIVISOR)) u_tx (.clk, .rst(power_up && rst), .data(tx_data), .valid(tx_valid), .ready(tx_ready), .tx);
+  bhvit_uart_tx #(.DIVISOR(DIVISOR)) u_tx (
+      .clk, .rst(power_up && rst), .data(tx_data), .valid(tx_valid), .ready(tx_ready), .tx);
 
   // ---- lights
   logic busy, failed;
