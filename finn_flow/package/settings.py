@@ -86,5 +86,6 @@ def simulated_design(design: Design, data: dict[str, Any], *, machine: str) -> d
     """
     p = ShellParameters.of(design, data["clock_mhz"], axi_bits=data["data_width"])
     return {"build_hash": data["build_hash"], "clock_mhz": data["clock_mhz"], "data_width": p.axi_bits,
-            "constants": data["constants"], "machine": machine, "simulator": "accelerator", "memories": "memories", "golden": "graph.onnx",
+            "constants": data["constants"], "machine": machine, "simulator": "accelerator", "memories": "memories",
+            "golden": "graph.onnx",
             "input_bytes": p.input_bytes, "output_bytes": p.output_bytes}

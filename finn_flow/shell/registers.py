@@ -160,8 +160,8 @@ FEEDER = Block("feeder", "constants from memory: start-up loader, weights over a
     Register("PORTS", 0x14, "ro", "what the build has", (
         Field("weights", 0, "ports for weights", 8), Field("load", 8, "constants to load")), None),
     *(r for i in range(WEIGHT_PORTS) for r in (
-        Register(f"WEIGHT{i}", 0x40 + 8 * i, "rw", f"byte address of the weights of port {i}, bits 31:0; absent ports, and "
-                                                   "bits below the width of memory, read 0"),
+        Register(f"WEIGHT{i}", 0x40 + 8 * i, "rw", f"byte address of the weights of port {i}, bits 31:0; absent ports "
+                                                   "and bits below the width of memory read 0"),
         Register(f"WEIGHT{i}_MSB", 0x44 + 8 * i, "rw", "bits 63:32"))),
     *(Register(f"WEIGHT{i}_BYTES", 0x80 + 4 * i, "ro", f"bytes of the weights of port {i}", reset=None)
       for i in range(WEIGHT_PORTS)),

@@ -140,9 +140,9 @@ class Feeder:
                                     "belong together")
             time.sleep(0.001)
         if state == FAILED:
-            raise HostError("The constants were not loaded.", "LOADER_STATUS", "the loader has found a damaged table, a "
-                            "wrong sum, or the memory answered with an error", "load the overlay again; if it happens "
-                            "again, check the package with self_test.py")
+            raise HostError("The constants were not loaded.", "LOADER_STATUS", "the loader has found a damaged table or a "
+                            "wrong sum, or the memory answered with an error", "load the overlay again; if it "
+                            "happens again, check the package with self_test.py")
 
     def raise_error(self) -> None:
         """Raise DmaError when a read of weights was answered with an error: no result will come then."""

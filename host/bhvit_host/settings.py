@@ -127,8 +127,8 @@ class Settings:
 
     Attributes: name, board, platform ("zynq-7000" or "zynq-ultrascale"), clock_mhz, build_hash (32 hex digits), input
     and output (:class:`Stream`), dma and control (:class:`Registers`), network (image_size, image_channels, classes,
-    class_names, output), cycles (interval, latency_bound), folder; of designs whose constants come from outside constants
-    (load, weights: files) and feeder (:class:`Registers`), else None.
+    class_names, output), cycles (interval, latency_bound), folder; of designs whose constants come from outside
+    constants (load, weights: files) and feeder (:class:`Registers`), else None.
     """
 
     def __init__(self, data: dict[str, Any], folder: Path):

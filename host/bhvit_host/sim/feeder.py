@@ -83,9 +83,9 @@ class Feeder(Slave):
                 self.load()
         elif name.startswith("LOAD_TABLE"):
             self.reg[offset] = value if name.endswith("MSB") else value & ~7
-        elif name.removesuffix("_MSB") in {f"WEIGHT{i}" for i in range(len(self.constants["weights"]))}:
-            if not self.begun:
-                self.reg[offset] = value if name.endswith("MSB") else value & ~(self.width - 1)
+        elif not self.begun and name.removesuffix("_MSB") in {
+                f"WEIGHT{i}" for i in range(len(self.constants["weights"]))}:
+            self.reg[offset] = value if name.endswith("MSB") else value & ~(self.width - 1)
 
     def load(self) -> None:
         """Read the table, as bhvit_loader does."""

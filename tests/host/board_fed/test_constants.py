@@ -200,7 +200,7 @@ def test_no_memory_is_told(monkeypatch):
 def test_memory_is_given_back():
     a = open_("rtl")
     memory = a.device.memory
-    assert len(memory.live) == 1 + 2 * 2, "the weights, and two buffers of two batches: the table is not needed any more"
+    assert len(memory.live) == 1 + 2 * 2, "the weights, and two buffers of two batches: the table is not needed"
     a.close()
     assert not memory.live
 
