@@ -45,7 +45,12 @@ class SerialParameters:
             raise UserError(f"{baud} baud cannot be made from a clock of {clock_mhz:g} MHz.", "baud",
                             f"a bit would take {cycles:.2f} cycles; that must be nearly a whole number, at least 4",
                             "choose another speed, e.g. 1000000 at 25 MHz")
-        return cls(ShellParameters.of(design, clock_mhz), divisor)
+        shell = ShellParameters.of(design, clock_mhz)
+        if shell.feeder:
+            raise UserError("The serial shell cannot bring constants in.", design.folder,
+                            "the design has memories to be loaded, or weights that are streamed",
+                            "build without `memory.ultra_constants` and without the style `stream`")
+        return cls(shell, divisor)
 
     @property
     def fifo(self) -> int:
