@@ -85,22 +85,10 @@ module bv_binary_linear #(
       .clk, .rst, .schedule, .in_data(in0_data), .in_valid(in0_valid), .in_ready(in0_ready), .ce, .mem_want, .mem_en,
       .mem_addr,
       .valid(v[0]), .first(first[0]), .last(last[0]), .eaddr(eaddr[0]), .x);
-  // Weights that come as a stream, over and over in the order of their addresses, stall the sums while they are missing.
-  if (WEIGHT_STYLE == "stream") begin : gen_stream
-    always_ff @(posedge clk) if (mem_en) w <= weight_data;
-    assign starving = mem_want && !weight_valid;
-    assign weight_ready = mem_en;
-    logic unused;
-    assign unused = &{1'b0, mem_addr, load};
-  end else begin : gen_memory
-    bv_rom #(.WIDTH(PE * SIMD), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE),
-             .TARGET(WEIGHT_TARGET)) u_weights (
-        .clk, .en(mem_en), .addr(mem_addr), .data(w), .load);
-    assign starving = 1'b0;
-    assign weight_ready = 1'b0;
-    logic unused;
-    assign unused = &{1'b0, mem_want, weight_data, weight_valid};
-  end
+  bv_weights #(.WIDTH(PE * SIMD), .DEPTH(SETS * MF * KF), .FILE(WEIGHT_FILE), .STYLE(WEIGHT_STYLE),
+               .TARGET(WEIGHT_TARGET)) u_weights (
+      .clk, .want(mem_want), .en(mem_en), .addr(mem_addr), .w, .starving, .load, .weight_data, .weight_valid,
+      .weight_ready);
   assign ce = back_ce && !starving;
 
   always_ff @(posedge clk) begin

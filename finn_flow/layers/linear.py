@@ -20,7 +20,8 @@ class LinearLayer(EpilogueLayer):
     One weight word (PE x SIMD) a cycle serves TP tokens.
     """
 
-    sources: ClassVar[tuple[str, ...]] = (*EpilogueLayer.sources, "bv_linear_front", "bv_linear_back")
+    sources: ClassVar[tuple[str, ...]] = (*EpilogueLayer.sources, "bv_weights", "bv_linear_front",
+                                         "bv_linear_back")
     fold_axes: ClassVar[dict[str, str]] = {"PE": "out_channels", "SIMD": "in_channels", "TP": "tokens"}
 
     token_dims: list[int]
