@@ -52,7 +52,6 @@ class Sizing:
     simulated_cycles: int
     rounds: int
     states: list[FifoState] = field(default_factory=list)
-    trimmed: bool = False
 
 
 def round_depth(high_water: int, width: int) -> int:
@@ -95,7 +94,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         result, states = sim.run(x, throttle=throttle, depths=depths)
         cycles, rounds = cycles + result.cycles, rounds + 1
         log(f"FIFO sizing: {what}: {frames} frames, {result.cycles} cycles"
-            + (f", interval {result.interval:.0f}" if result.interval else "") + f", status {result.status}")
+            + (f", interval {result.pace:.0f}" if result.pace else "") + f", status {result.status}")
         return result, states
 
     target = design.max_cycles
@@ -109,20 +108,20 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
                 do="run `bhvit cosim` on the build for the failing layer, or report this network")
         # wanted: a pipeline filled by the first frames and then at least four in steady state
         need = math.ceil(result.latency / target) + 5
-        slow = (result.interval or 0) > target * (1 + TOLERANCE) + 2
+        slow = (result.pace or 0) > target * (1 + TOLERANCE) + 2
         if slow:  # a layer is slower than it declares: throttle to what is possible
-            target = math.ceil(result.interval)
+            target = math.ceil(result.pace)
         elif frames < need:
             frames = need
         else:
             break
-    interval = result.interval or float(target)
+    interval = result.pace or float(target)
     high = {s.name: s.max_count for s in states}
     widths = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(model)}
     depths = {n: round_depth(h, widths[n]) for n, h in high.items()}
 
     def keeps(r: SimResult) -> bool:
-        return r.status == 0 and (r.interval or math.inf) <= interval * (1 + TOLERANCE) + 2
+        return r.status == 0 and (r.pace or math.inf) <= interval * (1 + TOLERANCE) + 2
 
     if small:
         single = depths | dict.fromkeys(singles(model, high, interval), 1)
@@ -136,10 +135,10 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         depths, high = trimmer.depths, trimmer.high
     for _ in range(12):
         result, states = run(frames, 0, depths, "sized, input unthrottled")
-        steady = result.interval or math.inf
+        steady = result.pace or math.inf
         if keeps(result):
             return graph.set_depths(model, depths), Sizing(depths, high, steady, result.latency, frames, cycles, rounds,
-                                                           states, small)
+                                                           states)
         limit = {s.name for s in states if s.max_count >= s.depth}
         grown = {n: min(bounds[n], 2 * d) if n in limit else d for n, d in depths.items()}
         if grown == depths:
@@ -173,6 +172,5 @@ def report(model: ModelWrapper, sizing: Sizing | None = None) -> dict[str, Any]:
     if sizing:
         out["bhvit"] = {"source": "RTL simulation", "high_water": sizing.high_water, "frames": sizing.frames,
                         "interval_cycles": sizing.interval, "latency_cycles": sizing.latency,
-                        "simulated_cycles": sizing.simulated_cycles, "rounds": sizing.rounds,
-                        "trimmed": sizing.trimmed}
+                        "simulated_cycles": sizing.simulated_cycles, "rounds": sizing.rounds}
     return out

@@ -50,12 +50,11 @@ class Trimmer:
         self.width = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(self.model)}
         self.residuals = residuals(self.model, self.high)
 
-    def trim(self) -> bool:
-        """Cut what can be cut; whether anything was."""
+    def trim(self) -> None:
+        """Cut what can be cut."""
         others = [n for n in self.depths if n not in self.residuals and self.depths[n] > LEAST]
         others.sort(key=lambda n: -self.bits(n))
         self._cut(others, self.bits(*self.depths) * WORTH)
-        return self.trials > 0
 
     def bits(self, *names: str) -> int:
         return sum(self.depths[n] * self.width[n] for n in names)

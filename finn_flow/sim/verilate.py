@@ -26,6 +26,8 @@ from bhvit.tools import ToolMissing, compiler, verilator
 
 from ..streams import Stream
 
+#: mean interval, relative to the median, from which frames leave unevenly
+UNEVEN = 1.01
 HARNESS = Path(__file__).with_name("harness.cpp")
 #: what every simulator includes first
 HEADERS = ("verilated.h", "chrono", "cinttypes", "cstdint", "cstdio", "cstdlib", "cstring", "string", "vector")
@@ -77,9 +79,15 @@ class SimResult:
 
     @property
     def mean_interval(self) -> float | None:
-        """Mean cycles between frames on output 0 in steady state: more than the median where frames leave unevenly."""
+        """Mean of the same intervals: more than the median where frames leave in groups."""
         c = self.output_frame_cycles[0]
         return float(np.diff(c)[(len(c) - 1) // 3:].mean()) if len(c) >= 3 else None
+
+    @property
+    def pace(self) -> float | None:
+        """Cycles per frame that the throughput follows from: the mean interval where frames leave unevenly."""
+        median, mean = self.interval, self.mean_interval
+        return mean if median is not None and mean > UNEVEN * median else median
 
     @property
     def latency(self) -> int:
