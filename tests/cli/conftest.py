@@ -180,9 +180,9 @@ def of_toy(monkeypatch, toy_steps):
     """`bhvit build` runs the toy's steps."""
     from bhvit.finn_flow import build as b
 
-    monkeypatch.setattr(b, "STEPS", toy_steps)
+    monkeypatch.setattr("bhvit.finn_flow.build_folder.STEPS", toy_steps)
     monkeypatch.setitem(b.build.__kwdefaults__, "steps", toy_steps)
-    monkeypatch.setattr(b, "code_digest", fixed_code)
+    monkeypatch.setattr("bhvit.finn_flow.build_key.code_digest", fixed_code)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def finished(tmp_path_factory, toy_steps, pico):
     folder = tmp_path_factory.mktemp("toy")
     with pytest.MonkeyPatch.context() as m:
         m.setenv("BHVIT_QUIET", "1")
-        m.setattr(b, "code_digest", fixed_code)
+        m.setattr("bhvit.finn_flow.build_key.code_digest", fixed_code)
         b.build(load_config(build_file(folder, pico)), folder / "out", steps=toy_steps)
     return folder / "out", design(folder / "out")
 

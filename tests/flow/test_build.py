@@ -98,7 +98,7 @@ def test_build_resume_and_cosim(build_file, tmp_path, monkeypatch):
     _, log = run(build_file, out)
     assert "Keeping step: step_specialize_layers" in log and "Running step: step_bhvit_fold" in log
 
-    monkeypatch.setattr(b, "STEPS", STEPS)
+    monkeypatch.setattr("bhvit.finn_flow.build_folder.STEPS", STEPS)
     model = networks.residual(tokens=16, channels=8)
     x = networks.pixels(model, 6, seed=9).astype(np.uint8)
     np.savez(tmp_path / "ref.npz", images=x, logits=ops.execute(model, {"pixels": x})["logits"].reshape(6, -1))

@@ -10,7 +10,7 @@ from onnx import helper
 
 from bhvit.errors import CheckFailed, UserError
 from bhvit.finn_flow import build as flow
-from bhvit.finn_flow import cosim, estimate, folding, graph, ops, stitch
+from bhvit.finn_flow import build_key, cosim, estimate, folding, graph, ops, stitch
 from bhvit.finn_flow.explore import plots, tradeoff
 from bhvit.finn_flow.explore.graph_picture import draw, layout
 
@@ -156,9 +156,9 @@ def test_what_looks_at_builds_is_no_part_of_them(monkeypatch, tmp_path):
     for name in ("explore", "passes"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.py").write_text("")
-    monkeypatch.setitem(flow.CODE, "flow", (tmp_path,))
-    first = flow.code_digest("flow")
+    monkeypatch.setitem(build_key.CODE, "flow", (tmp_path,))
+    first = build_key.code_digest("flow")
     (tmp_path / "explore" / "a.py").write_text("x")
-    assert flow.code_digest("flow") == first
+    assert build_key.code_digest("flow") == first
     (tmp_path / "passes" / "a.py").write_text(json.dumps("x"))
-    assert flow.code_digest("flow") != first
+    assert build_key.code_digest("flow") != first

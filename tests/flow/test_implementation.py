@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch):
     steps = (Step("step_toy", toy, checked=False),
              *(Step(s.name, s.run, s.settings, s.outputs, checked=False) for s in [*UNTIL_FOLDED, *SIZE_AND_STITCH]))
     (tmp_path / "net.yaml").write_text("")
-    monkeypatch.setattr(build, "code_digest", lambda _part: "code")
+    monkeypatch.setattr("bhvit.finn_flow.build_key.code_digest", lambda _part: "code")
 
     def call(choice: str = "{}", backend: str = "open") -> str:
         file = tmp_path / "build.yaml"

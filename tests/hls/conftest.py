@@ -25,7 +25,8 @@ def micro(tmp_path_factory) -> Path:
     with folder.with_suffix(".lock").open("w") as lock, pytest.MonkeyPatch.context() as patch:
         fcntl.flock(lock, fcntl.LOCK_EX)
         chain.model_side_here(patch)
-        patch.setattr(flow, "code_digest", lambda _part: "code")  # also while somebody edits the sources
+        # also while somebody edits the sources
+        patch.setattr("bhvit.finn_flow.build_key.code_digest", lambda _part: "code")
         flow.build(load_config(ROOT / "configs/build/bhvit_micro.yaml", ["jobs=1"]), folder, steps=steps,
                    echo=io.StringIO())
     return folder

@@ -46,7 +46,7 @@ def package(tmp_path_factory, request) -> Path:
             shutil.copytree(request.getfixturevalue("finished")[0], build, symlinks=True)
             reference(build)
             with pytest.MonkeyPatch.context() as m:  # load_build knows the steps of the toy
-                m.setattr("bhvit.finn_flow.build.STEPS", request.getfixturevalue("toy_steps"))
+                m.setattr("bhvit.finn_flow.build_folder.STEPS", request.getfixturevalue("toy_steps"))
                 made = deploy(build, folder, images=IMAGES, archive=True, optimize="-O0")
             (folder / "done").write_text(made["package"])
     return Path((folder / "done").read_text())

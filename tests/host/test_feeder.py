@@ -35,8 +35,8 @@ def fed_build(tmp_path_factory, toy_steps, pico):
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "memory": MEMORY}))
     with pytest.MonkeyPatch.context() as m:
         m.setenv("BHVIT_QUIET", "1")
-        m.setattr(b, "code_digest", fixed_code)
-        m.setattr(b, "STEPS", toy_steps)
+        m.setattr("bhvit.finn_flow.build_key.code_digest", fixed_code)
+        m.setattr("bhvit.finn_flow.build_folder.STEPS", toy_steps)
         b.build(load_config(file), folder / "out", steps=toy_steps)
         reference(folder / "out")
         yield folder / "out"
