@@ -215,7 +215,7 @@ STEPS = (
     Step("step_bhvit_lower", step_lower, ("rows", "output")),
     Step("step_specialize_layers", step_specialize, ("board", "part", "implementation")),
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "share",
-                                        "implementation", "optimize", "memory", "board", "part"),
+                                        "implementation", "optimize", "fold_memory"),
          ("report/auto_folding_config.json",)),
     Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend", "fifos"),
          ("report/fifo_sizing.json", "report/implementation.json")),

@@ -36,7 +36,7 @@ class MemoryConfig(BaseModel):
         "auto", description="auto: all that the device has; block: no UltraRAM; tool: left to the synthesis tool")
     share: float = Field(0.85, gt=0, le=1, description="share of block RAM and UltraRAM that may be used")
     lut_share: float = Field(0.75, gt=0, le=1, description="share of the look-up tables for logic and memories")
-    fifos: float = Field(0.12, ge=0, lt=1, description="share of these budgets that fitting leaves for FIFOs")
+    fifo_share: float = Field(0.12, ge=0, lt=1, description="share of these budgets that fitting leaves for FIFOs")
     ultra_constants: bool = Field(False, description="constants in UltraRAM, which a start-up loader must then fill")
     styles: dict[str, Literal["distributed", "block", "ultra", "stream"]] = Field(
         {}, description="styles that are given: {node.MEMORY: style}; stream: weights stay in the memory of the system")
@@ -58,7 +58,7 @@ class BuildConfig(BaseModel):
     optimize: Literal["cost", "fit"] = Field("cost", description="foldings of least cost at fixed prices, or "
                                              "those that leave the most of what is scarce on the device")
     fifos: Literal["fast", "small"] = Field("fast", description="depths of FIFOs: as bursts fill them, or cut to what "
-                                            "residuals need (about twice the simulation)")
+                                            "residuals need (up to thirty simulations more)")
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     share: dict[int, list[int]] = Field({}, description="blocks that share engines, by stage: {3: [4, 2]} lets the "
                                         "first four blocks of stage 3 share one and the other two another")
@@ -107,6 +107,13 @@ class BuildConfig(BaseModel):
                             do=f"did you mean {' or '.join(near)}?" if near
                             else f"choose one of {', '.join(parts)}, or give `part`")
         return parts[self.board]
+
+    @property
+    def fold_memory(self) -> dict[str, Any]:
+        """What folding reads of device and memories: everything for fitting, else the weights that stay outside."""
+        if self.optimize == "fit":
+            return {"device": self.device, **self.memory.model_dump(mode="json")}
+        return {k: v for k, v in self.memory.styles.items() if v == "stream"}
 
     @property
     def cycles(self) -> int | None:

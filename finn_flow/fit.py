@@ -17,7 +17,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from . import folding, graph, ops
 from .config import MemoryConfig
 from .devices import Device
-from .prices import Prices, choices
+from .prices import Prices, cheapest
 
 KINDS = ("lut", "bram18", "uram", "dsp")
 #: rounds of prices, and the exponent of the first step
@@ -41,7 +41,7 @@ class Fit:
 
 def budgets(device: Device, config: MemoryConfig) -> dict[str, float]:
     """What folding may use: the shares of the build file less what FIFOs will take, whose depths come later."""
-    left = 1 - config.fifos
+    left = 1 - config.fifo_share
     shares = {"lut": config.lut_share, "bram18": config.share, "uram": config.share, "dsp": config.lut_share}
     return {k: shares[k] * getattr(device, k) * (1 if k == "dsp" else left) for k in KINDS}
 
@@ -51,11 +51,10 @@ def usage(model: ModelWrapper, prices: Prices) -> dict[str, float]:
     use = dict.fromkeys(KINDS, 0.0)
     for n in model.graph.node:
         layer = ops.layer_from_node(n)
-        r, stores = layer.resources(), layer.styled_stores()
-        use["dsp"] += r.dsp
-        use["lut"] += r.lut - sum(s.cost.lut for s in stores)
-        for s in stores:
-            c = min(choices(s, prices), key=prices.of)
+        use["dsp"] += layer.resources().dsp
+        use["lut"] += layer.logic_lut
+        for s in layer.styled_stores():
+            c = cheapest(s, prices)
             for k in ("lut", "bram18", "uram"):
                 use[k] += getattr(c, k)
     return use

@@ -133,7 +133,7 @@ def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: 
     groups: dict[tuple[int, int, bool, bool, int], list[tuple[str, str]]] = defaultdict(list)
     used = {"lut": 0.0, "bram18": 0.0, "uram": 0.0}  # by logic and by memories that are not chosen here
     for name, layer in layers.items():
-        used["lut"] += layer.resources().lut - sum(s.cost.lut for s in layer.styled_stores())
+        used["lut"] += layer.logic_lut
         for s in layer.stores():
             style = given.get(name, {}).get(s.name)
             if style is None and not s.fixed and s.depth > TINY:
@@ -210,7 +210,7 @@ def report(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -
     share = {} if device is None else {
         k: round(total[k] / have, 4) if have else (None if not total[k] else float("inf"))
         for k, have in (("lut", device.lut), ("bram18", device.bram18), ("uram", device.uram))}
-    logic = sum(ops.layer_from_node(n).resources().lut for n in model.graph.node) - total["lut"]
+    logic = sum(ops.layer_from_node(n).logic_lut for n in model.graph.node)
     fits = device is None or (all(total[k] <= config.share * getattr(device, k) for k in ("bram18", "uram"))
                               and total["lut"] + logic <= config.lut_share * device.lut)
     return {"memories": rows, "layers": sums("node"), "kinds": sums("kind"), "styles": sums("style"), "total": total,

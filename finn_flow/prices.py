@@ -46,9 +46,13 @@ def choices(store: Store, prices: Prices) -> list[Cost]:
     return [store.with_style(s).cost for s in styles or (DISTRIBUTED,)]
 
 
+def cheapest(store: Store, prices: Prices) -> Cost:
+    """The cheapest of what a memory can be made of."""
+    return min(choices(store, prices), key=prices.of)
+
+
 def cost(layer: Layer, prices: Prices = DEFAULT) -> float:
     """Resources in LUT equivalents, the smallest FIFOs behind the outputs included."""
-    r = layer.resources()
-    stores = layer.styled_stores()
-    logic = r.lut - sum(s.cost.lut for s in stores) + sum(st.width + 8 for st in layer.outputs())
-    return prices.lut * logic + prices.dsp * r.dsp + sum(min(map(prices.of, choices(s, prices))) for s in stores)
+    logic = layer.logic_lut + sum(st.width + 8 for st in layer.outputs())
+    memories = sum(prices.of(cheapest(s, prices)) for s in layer.styled_stores())
+    return prices.lut * logic + prices.dsp * layer.resources().dsp + memories

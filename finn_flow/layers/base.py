@@ -176,6 +176,11 @@ class Layer(BaseModel):
         chosen = self.style_map()
         return tuple(s.with_style(chosen.get(s.name, s.style)) for s in self.stores())
 
+    @property
+    def logic_lut(self) -> float:
+        """Look-up tables of the layer without its memories (estimate)."""
+        return self.resources().lut - sum(s.cost.lut for s in self.styled_stores())
+
     def total(self, lut: float, dsp: int = 0) -> Resources:
         """Resources of the layer: its logic, and its memories as they are declared."""
         stores = self.styled_stores()

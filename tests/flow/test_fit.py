@@ -75,7 +75,7 @@ def test_regions_move_together():
 
 @pytest.mark.parametrize("scarce", ["lut", "bram18", "dsp"])
 def test_what_is_scarce_is_spared(scarce):
-    model, config = lowered(), MemoryConfig(fifos=0.0)
+    model, config = lowered(), MemoryConfig(fifo_share=0.0)
     ample = Device(lut=400_000, ff=1, bram18=4000, uram=0, dsp=4000)
     roomy = fit.fit(model, 400, ample, config)
     device = replace(ample, **{scarce: max(1, int(roomy.use[scarce] / 0.9))})
@@ -94,7 +94,7 @@ def test_what_is_scarce_is_spared(scarce):
 
 def test_fifos_keep_a_part_of_the_budgets():
     device = DEVICES["xczu7ev"]
-    less, all_of_it = (fit.budgets(device, MemoryConfig(fifos=f)) for f in (0.2, 0.0))
+    less, all_of_it = (fit.budgets(device, MemoryConfig(fifo_share=f)) for f in (0.2, 0.0))
     assert less["uram"] == pytest.approx(0.8 * all_of_it["uram"]) and less["dsp"] == all_of_it["dsp"]
 
 
