@@ -70,5 +70,9 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None) 
     return target
 
 
+class UnsupportedOperation(Exception):
+    """What PEP 517 has a backend raise for a kind of distribution that it does not make."""
+
+
 def build_sdist(sdist_directory, config_settings=None) -> str:
-    raise NotImplementedError("copy the folder instead")
+    raise UnsupportedOperation("There are no source distributions of the host package: install its folder, or a wheel.")
