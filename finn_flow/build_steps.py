@@ -131,7 +131,7 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
 
     assert model is not None
     for stage, groups in ctx.config.share.items():
-        share(model, stage, groups)
+        share(model, stage, groups, ctx.config.in_flight)
         ctx.say(f"  stage {stage}: blocks {' + '.join(map(str, groups))} share an engine each")
     memory_plan.keep_outside(model, ctx.config.memory)
     if ctx.config.folding_file is not None:
@@ -215,7 +215,7 @@ STEPS = (
     Step("step_bhvit_lower", step_lower, ("rows", "output")),
     Step("step_specialize_layers", step_specialize, ("board", "part", "implementation")),
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "share",
-                                        "implementation", "optimize", "fold_memory"),
+                                        "in_flight", "implementation", "optimize", "fold_memory"),
          ("report/auto_folding_config.json",)),
     Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend", "fifos"),
          ("report/fifo_sizing.json", "report/implementation.json")),

@@ -62,6 +62,7 @@ class BuildConfig(BaseModel):
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     share: dict[int, list[int]] = Field({}, description="blocks that share engines, by stage: {3: [4, 2]} lets the "
                                         "first four blocks of stage 3 share one and the other two another")
+    in_flight: int = Field(4, ge=1, le=8, description="frames at most under way in an engine that blocks share")
     backend: Literal["open", "vivado"] = "open"
     memory: MemoryConfig = Field(MemoryConfig(), description="plan of the memories: auto, block (no UltraRAM), tool "
                                  "(left to it), or a section: {plan: auto, share: 0.85, styles: {node.MEMORY: block}}")

@@ -21,7 +21,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit.errors import CheckFailed
 
 from . import graph, ops
-from .fifo_trim import Trimmer, singles
+from .fifo_trim import Trimmer
 from .layers.registry import layers
 from .memory_plan import free_depth
 from .sim.design import SHORT, DesignSim, FifoState
@@ -124,10 +124,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         return r.status == 0 and (r.pace or math.inf) <= interval * (1 + TOLERANCE) + 2
 
     if small:
-        single = depths | dict.fromkeys(singles(model, high, interval), 1)
-        if not keeps(run(frames, 0, single, "single registers where beats are far apart")[0]):
-            single = depths
-        trimmer = Trimmer(model, single, high, bounds, lambda d, what: run(frames, 0, d, what), keeps,
+        trimmer = Trimmer(model, depths, high, bounds, lambda d, what: run(frames, 0, d, what), keeps,
                           lambda n, mark: round_depth(mark, widths[n]))
         trimmer.trim()
         bits = [sum(d[n] * widths[n] for n in d) / 1e6 for d in (depths, trimmer.depths)]

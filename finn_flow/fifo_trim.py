@@ -6,7 +6,7 @@ gets its data in bursts. So FIFOs that are no residuals are cut to a few beats, 
 on, as long as that is worth a simulation and the design keeps its interval. Residuals have no limit meanwhile and show
 what they need, which is less than before where nothing runs ahead any more.
 
-Streams with beats far apart get a single register (depth 1, a beat every other cycle) where one is enough.
+Where beats are far apart, a memory becomes two registers in a row where that is enough: they take no look-up tables.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .sim.verilate import SimResult
 LEAST = 32
 #: part of all FIFO bits that a group must have to be worth a simulation, and simulations at most
 WORTH, TRIALS = 0.02, 30
-#: cycles between beats from which a single register will do
-APART = 3
+#: look-up tables of all FIFOs of a group that makes it worth a simulation to turn memories into registers
+WORTH_LUT = 400
 
 
 @dataclass
@@ -47,29 +47,36 @@ class Trimmer:
     trials: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.width = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(self.model)}
+        fifos = {n.name: ops.layer_from_node(n) for n in graph.fifos(self.model)}
+        self.width = {n: f.inputs()[0].width for n, f in fifos.items()}
+        self.slow = {n: f.slow for n, f in fifos.items()}
         self.residuals = residuals(self.model, self.high)
 
     def trim(self) -> None:
-        """Cut what can be cut."""
+        """Cut what can be cut: to registers where beats are far apart, then to a few beats."""
+        slow = [n for n in self.depths if self.slow[n] and n not in self.residuals and 2 < self.depths[n] <= LEAST]
+        slow.sort(key=lambda n: -self.width[n])
+        self._cut(slow, lambda g: sum(self.width[n] for n in g) / 2 >= WORTH_LUT, 2)
         others = [n for n in self.depths if n not in self.residuals and self.depths[n] > LEAST]
         others.sort(key=lambda n: -self.bits(n))
-        self._cut(others, self.bits(*self.depths) * WORTH)
+        worth = self.bits(*self.depths) * WORTH
+        self._cut(others, lambda g: self.bits(*g) >= worth, LEAST)
 
     def bits(self, *names: str) -> int:
         return sum(self.depths[n] * self.width[n] for n in names)
 
-    def _cut(self, group: list[str], worth: float) -> None:
-        if not group or self.bits(*group) < worth or self.trials >= TRIALS:
+    def _cut(self, group: list[str], worth: Callable[[list[str]], bool], depth: int) -> None:
+        if not group or not worth(group) or self.trials >= TRIALS:
             return
-        if self._try(group, LEAST):
+        if self._try(group, depth):
             return
         if len(group) == 1:
-            self._try(group, self.depths[group[0]] // 2)
+            if depth < self.depths[group[0]] // 2:
+                self._try(group, self.depths[group[0]] // 2)
             return
         half = (len(group) + 1) // 2
-        self._cut(group[:half], worth)
-        self._cut(group[half:], worth)
+        self._cut(group[:half], worth, depth)
+        self._cut(group[half:], worth, depth)
 
     def _try(self, group: list[str], depth: int) -> bool:
         trial = {n: depth if n in group else self.bounds[n] if n in self.residuals else d
@@ -94,14 +101,4 @@ def residuals(model: ModelWrapper, high: Mapping[str, int]) -> set[str]:
             continue
         filled = [high[f.name] / ops.layer_from_node(f).inputs()[0].beats for f in into]
         found |= {f.name for f, share in zip(into, filled) if share > min(filled) or filled.count(share) > 1}
-    return found
-
-
-def singles(model: ModelWrapper, high: Mapping[str, int], interval: float) -> set[str]:
-    """FIFOs that can be one register: never more than one beat inside, and beats far apart on average."""
-    found = set()
-    for n in graph.fifos(model):
-        layer = ops.layer_from_node(n)
-        if high[n.name] <= 1 and APART * layer.inputs()[0].beats * layer.passes <= interval:
-            found.add(n.name)
     return found

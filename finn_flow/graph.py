@@ -25,6 +25,8 @@ from .streams import Stream
 
 #: stems that only move data; they are transparent when a user is told which layer is concerned
 PLUMBING = ("fifo", "width_converter", "duplicate")
+#: cycles between beats, at the rate of the slowest node, from which a FIFO may take a beat every other cycle only
+APART = 4
 
 #: SystemVerilog keywords: no module may have such a name
 _WORDS = """
@@ -270,13 +272,18 @@ def insert_width_converters(model: ModelWrapper) -> ModelWrapper:
 
 
 def insert_fifos(model: ModelWrapper, depth: int = 2) -> ModelWrapper:
-    """A FIFO of ``depth`` beats in every edge, graph inputs and outputs included; IDs follow the dataflow order."""
+    """A FIFO of ``depth`` beats in every edge, graph inputs and outputs included; IDs follow the dataflow order.
+
+    Where beats are far apart at the rate of the slowest node it is slow, which saves a multiplexer as wide as a beat.
+    """
+    slowest = max((ops.layer_from_node(n).frame_cycles for n in model.graph.node), default=0)
 
     def make(e: Edge, name: str, t_in: str, t_out: str) -> NodeProto | None:
         st = source_stream(model, e) or sink_stream(model, e)
         assert st is not None
         layer = layers()["fifo"](dims=list(st.dims), dtype=st.dtype.name, SIMD=st.SIMD, TP=st.TP, depth=depth,
                                  passes=edge_passes(model, e))
+        layer = layer.model_copy(update={"slow": APART * layer.frame_cycles <= slowest})
         return ops.make_node(layer, [t_in], [t_out], {}, model, name + "_fifo", rtl=True)
 
     _insert(model, make)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // FIFO of exactly DEPTH beats (>= 1), one between every two kernels; out0_* and in0_ready are registers.
 // One beat per cycle. DEPTH = 1: a register, one beat every other cycle; 2: two registers, latency 1 when empty;
-// up to 64: distributed RAM read into
-// the output register, latency 2; deeper: bv_ram with a second register behind it, latency 3.
+// up to 64: distributed RAM read into the output register, latency 2; deeper: bv_ram with a second register behind it,
+// latency 3. SLOW with DEPTH 2: two registers in a row, latency 2, one beat every other cycle, no multiplexer for the data.
 // Simulation only: BV_STATS prints, at the end of the run,
 //   BV_FIFO <ID> <depth> <max_count> <count> <in_valid> <in_ready> <out_valid> <out_ready> <beats_in>
 // and BV_TRACE writes every beat that leaves as a hexadecimal line of trace_<ID>.hex.
@@ -11,6 +11,7 @@ module bv_fifo #(
     parameter int WIDTH = 0,
     parameter int DEPTH = 0,
     parameter int ID    = 0,
+    parameter bit SLOW  = 1'b0,
     parameter RAM_STYLE = "auto"
 ) (
     input  logic             clk,
@@ -23,6 +24,7 @@ module bv_fifo #(
     input  logic             out0_ready
 );
   localparam int CW = $clog2(DEPTH + 1);
+  localparam bit CHAIN = SLOW && DEPTH == 2;
   initial if (WIDTH < 1 || DEPTH < 1) $error("bv_fifo %0d: WIDTH=%0d DEPTH=%0d", ID, WIDTH, DEPTH);
 
   logic push, pop;
@@ -46,6 +48,21 @@ module bv_fifo #(
       if (rst) out0_valid <= 1'b0;
       else out0_valid <= count_next != '0;
       if (push) out0_data <= in0_data;
+    end
+  end else if (CHAIN) begin : gen_chain
+    logic [WIDTH-1:0] first;
+    logic waits, move;  // a beat is in the first register; it goes on
+    assign move = waits && !out0_valid;
+    always_ff @(posedge clk) begin
+      if (rst) begin
+        waits <= 1'b0;
+        out0_valid <= 1'b0;
+      end else begin
+        waits <= push || (waits && !move);
+        out0_valid <= move || (out0_valid && !out0_ready);
+      end
+      if (push) first <= in0_data;
+      if (move) out0_data <= first;
     end
   end else if (DEPTH == 2) begin : gen_registers
     logic [WIDTH-1:0] behind;

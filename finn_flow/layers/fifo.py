@@ -16,13 +16,17 @@ SHALLOW = 64
 
 
 class Fifo(ElementwiseLayer):
-    """in0: (*dims) dtype; out0: the same. One beat per cycle, at depth 1 (one register) one every other cycle."""
+    """in0: (*dims) dtype; out0: the same. One beat per cycle, at depth 1 (one register) one every other cycle.
+
+    ``slow``: two registers in a row where the depth is 2, which take no look-up tables, one beat every other cycle.
+    """
 
     stem: ClassVar[str] = "fifo"
 
     dtype: str = "INT8"
     depth: int = 2
     ID: int = 0
+    slow: bool = False
 
     def check(self) -> None:
         super().check()
@@ -48,20 +52,26 @@ class Fifo(ElementwiseLayer):
     def resources(self) -> Resources:
         width = self.inputs()[0].width
         if self.depth <= 2:
-            return self.total(4 if self.depth == 1 else width + 6)
+            return self.total(4 if self.half_rate else width + 6)
         return self.total(20 if self.depth <= SHALLOW else 50)
 
     def cycles(self) -> int:
-        return super().cycles() * (2 if self.depth == 1 else 1)
+        return super().cycles() * (2 if self.half_rate else 1)
+
+    @property
+    def half_rate(self) -> bool:
+        """Whether it takes a beat every other cycle only."""
+        return self.depth == 1 or (self.slow and self.depth == 2)
 
     def rtl_parameters(self) -> dict[str, int]:
-        return {"WIDTH": self.inputs()[0].width, "DEPTH": self.depth, "ID": self.ID}
+        return {"WIDTH": self.inputs()[0].width, "DEPTH": self.depth, "ID": self.ID, "SLOW": int(self.slow)}
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
         return [
             dict(dims=[10, 6], SIMD=3, depth=2),
             dict(dims=[9, 8], SIMD=4, depth=1),
+            dict(dims=[11, 8], SIMD=4, slow=True),
             dict(dims=[5, 6, 4], SIMD=4, TP=5, depth=7),
             dict(dims=[40, 12], dtype="BIPOLAR", SIMD=6, depth=3),
             dict(dims=[33, 4], dtype="INT3", SIMD=2, depth=33),

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from bhvit.finn_flow import fifo_sizing, graph, ops, stitch
-from bhvit.finn_flow.fifo_trim import LEAST, TRIALS, WORTH, Trimmer, residuals, singles
+from bhvit.finn_flow.fifo_trim import LEAST, TRIALS, WORTH, Trimmer, residuals
 from bhvit.finn_flow.layers.storage import Store
 from bhvit.finn_flow.sim.design import DesignSim
 
@@ -91,14 +91,35 @@ def test_groups_are_cut_as_long_as_the_interval_is_kept():
     assert {trimmer.depths[n] for n in free} == {701}, "residuals take what they needed in the trial"
 
 
-def test_single_registers_where_beats_are_far_apart():
-    model = streaming(networks.residual(tokens=24), **FOLDINGS)
-    high = {f.name: i % 2 + 1 for i, f in enumerate(graph.fifos(model))}
-    found = singles(model, high, 3 * 24)
-    assert found and all(high[n] == 1 for n in found)
+def test_slow_fifos_become_registers():
+    """Beats far apart: no memory where two registers in a row are enough; one FIFO needs its memory."""
+    model = streaming(networks.residual(tokens=64), **FOLDINGS)
+    names = [f.name for f in graph.fifos(model)]
     for f in graph.fifos(model):
-        beats = ops.layer_from_node(f).inputs()[0].beats
-        assert (f.name in found) == (high[f.name] == 1 and beats <= 24)
+        layer = ops.layer_from_node(f)
+        ops.set_layer(f, layer.model_copy(update={"slow": f.name != names[-1]}))
+    depths, high = dict.fromkeys(names, 4), dict.fromkeys(names, 2)
+    free = residuals(model, high)
+    others = [n for n in names if n not in free]
+
+    def run(trial, what):
+        return trial[others[0]] == 4, [SimpleNamespace(name=n, max_count=2) for n in trial]
+
+    trimmer = Trimmer(model, dict(depths), high, dict.fromkeys(names, 99), run, bool, lambda _, mark: 4)
+    trimmer.width = dict.fromkeys(names, 1000)
+    trimmer.trim()
+    assert {n: trimmer.depths[n] for n in others} == {n: 4 if n in (others[0], names[-1]) else 2 for n in others}
+    assert all(trimmer.depths[n] == 4 for n in free)
+
+
+def test_fifos_are_slow_where_beats_are_far_apart():
+    model = streaming(networks.residual(tokens=24), **FOLDINGS)
+    slowest = max(ops.layer_from_node(n).frame_cycles for n in model.graph.node if graph.stem(n) != "fifo")
+    found = {ops.layer_from_node(f).slow for f in graph.fifos(model)}
+    assert found == {True, False}
+    for f in graph.fifos(model):
+        layer = ops.layer_from_node(f)
+        assert layer.slow == (graph.APART * layer.inputs()[0].beats <= slowest)
 
 
 def test_residuals_are_the_inputs_that_wait():
