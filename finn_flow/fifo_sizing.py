@@ -99,6 +99,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
 
     target = design.max_cycles
     frames = FIRST_FRAMES
+    engines = any(graph.is_loop(n) for n in model.graph.node)
     for _ in range(8):
         result, states = run(frames, target, None, "unlimited depths")
         if result.status:
@@ -106,13 +107,15 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
                 "The design stalls with FIFOs of several frames.", where=_where(states),
                 why="a layer waits for data that never comes: a kernel is wrong, or the graph's branches do not match",
                 do="run `bhvit cosim` on the build for the failing layer, or report this network")
-        # wanted: a pipeline filled by the first frames and then at least four in steady state
-        need = math.ceil(result.latency / target) + 5
+        # wanted: a pipeline filled by the first frames and then at least four in steady state; in engines the frames
+        # that the pipeline holds take turns, and show their pace only when each has had several
+        fill = math.ceil(result.latency / target)
+        need = 2 * fill + 5 if engines else fill + 5
         slow = (result.pace or 0) > target * (1 + TOLERANCE) + 2
-        if slow:  # a layer is slower than it declares: throttle to what is possible
-            target = math.ceil(result.pace)
-        elif frames < need:
+        if frames < need:
             frames = need
+        elif slow:  # a layer is slower than it declares: throttle to what is possible
+            target = math.ceil(result.pace)
         else:
             break
     interval = result.pace or float(target)

@@ -101,7 +101,7 @@ def _given(config: MemoryConfig, layers: dict[str, Layer]) -> dict[str, dict[str
         legal = (*store.styles(config.ultra_constants), *([STREAM] if store.streamable else []))
         if style not in legal:
             loader = ", or set `memory.ultra_constants: true`" if style in store.styles(True) else ""
-            why = "only the weights of a linear layer that no engine shares can come as a stream"
+            why = "only weights of a linear layer and position embeddings that no engine shares can come as a stream"
             if style != STREAM:
                 why = "UltraRAM has no initial contents" + ("" if loader else ", and no loader reaches this memory")
             raise UserError(f"`{key}` cannot be {style}.", "memory.styles", why,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Adds a stored tensor: out = sat((x << KA + pe << KB + OFFSET) >> SH), floor shift, sat to OUT_BITS signed.
 // LANES elements per beat; word s * BEATS + b of the memory belongs to beat b of a frame of set s.
-// One beat per cycle, latency 3. Checked: all parameters.
+// One beat per cycle, latency 3. PE_STYLE "stream": the words come over and over on pe_*; beats wait for them.
+// Checked: all parameters.
 module bv_position_embedding #(
     parameter int LANES    = 0,
     parameter int IN_BITS  = 0,
@@ -25,6 +26,9 @@ module bv_position_embedding #(
     input  logic [LANES*IN_BITS-1:0]  in0_data,
     input  logic                      in0_valid,
     output logic                      in0_ready,
+    input  logic [LANES*PE_BITS-1:0]  pe_data = '0,
+    input  logic                      pe_valid = 1'b0,
+    output logic                      pe_ready,
     output logic [LANES*OUT_BITS-1:0] out0_data,
     output logic                      out0_valid,
     input  logic                      out0_ready
@@ -42,7 +46,7 @@ module bv_position_embedding #(
     $error("bv_position_embedding: LANES=%0d IN_BITS=%0d PE_BITS=%0d OUT_BITS=%0d BEATS=%0d KA=%0d KB=%0d SH=%0d",
            LANES, IN_BITS, PE_BITS, OUT_BITS, BEATS, KA, KB, SH);
 
-  logic ce, valid1, valid2, last_beat;
+  logic ce, take, starving, valid1, valid2, last_beat;
   logic [BW-1:0] beat;
   logic [SW-1:0] set;
   logic [LANES*IN_BITS-1:0] x1;
@@ -50,20 +54,22 @@ module bv_position_embedding #(
   logic [LANES*SUM-1:0] sum2;
 
   assign ce = !out0_valid || out0_ready;
-  assign in0_ready = ce;
+  assign take = ce && in0_valid && !starving;
+  assign in0_ready = ce && !starving;
   assign last_beat = beat == BW'(BEATS - 1);
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
-      .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_beat), .set);
-  bv_rom #(.WIDTH(LANES * PE_BITS), .DEPTH(DEPTH), .FILE(PE_FILE), .STYLE(PE_STYLE), .TARGET(PE_TARGET)) u_rom (
-      .clk, .en(ce), .addr(AW'(int'(set) * BEATS + int'(beat))), .data(pe1), .load);
+      .clk, .rst, .schedule, .frame_done(take && last_beat), .set);
+  bv_weights #(.WIDTH(LANES * PE_BITS), .DEPTH(DEPTH), .FILE(PE_FILE), .STYLE(PE_STYLE), .TARGET(PE_TARGET)) u_words (
+      .clk, .want(in0_valid), .en(take), .addr(AW'(int'(set) * BEATS + int'(beat))), .w(pe1), .starving, .load,
+      .weight_data(pe_data), .weight_valid(pe_valid), .weight_ready(pe_ready));
 
   always_ff @(posedge clk) begin
     if (rst) begin
       beat <= '0;
       {valid1, valid2, out0_valid} <= '0;
     end else if (ce) begin
-      {valid1, valid2, out0_valid} <= {in0_valid, valid1, valid2};
-      if (in0_valid) beat <= last_beat ? '0 : BW'(beat + 1'b1);
+      {valid1, valid2, out0_valid} <= {take, valid1, valid2};
+      if (take) beat <= last_beat ? '0 : BW'(beat + 1'b1);
     end
     if (ce) begin
       x1 <= in0_data;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Weight words of a matrix-vector unit: `w` holds word `addr` after an edge with `en`. STYLE "stream": the words come
+// Words of constants that are needed in order, e.g. weights: `w` holds word `addr` after an edge with `en`. STYLE "stream": the words come
 // over and over, in the order of their addresses, on weight_* instead; while a read is wanted and none is there,
 // `starving` is up, and the unit must not raise `en`. Other styles, TARGET and load: see bv_rom. Checked by its parts.
 module bv_weights #(

@@ -16,6 +16,7 @@ class PositionEmbedding(ElementwiseLayer):
     """out0 = sat((x << ka + pe << kb + offset) >> sh); in0: (*dims) s<in_bits>, out0: (*dims) s<out_bits>."""
 
     stem: ClassVar[str] = "position_embedding"
+    sources: ClassVar[tuple[str, ...]] = ("bv_weights",)
 
     in_bits: int = 8
     pe_bits: int = 8
@@ -41,7 +42,8 @@ class PositionEmbedding(ElementwiseLayer):
         return [saturate(floor_shift(total, self.sh), s(self.out_bits))]
 
     def stores(self) -> tuple[Store, ...]:
-        return (Store("PE", self.lanes * self.pe_bits, self.sets * self.inputs()[0].beats, const=True, loadable=True),)
+        return (Store("PE", self.lanes * self.pe_bits, self.sets * self.inputs()[0].beats, const=True, loadable=True,
+                      streamable=self.sets == 1),)
 
     def resources(self) -> Resources:
         return self.total(self.lanes * (max(self.in_bits + self.ka, self.pe_bits + self.kb) + self.out_bits) + 20)
