@@ -23,7 +23,7 @@ from .sim.verilate import SimResult
 #: beats that a cut FIFO keeps (one row of look-up table memory)
 LEAST = 32
 #: part of all FIFO bits that a group must have to be worth a simulation, and simulations at most
-WORTH, TRIALS = 0.02, 30
+WORTH, TRIALS = 0.03, 16
 #: look-up tables of all FIFOs of a group that makes it worth a simulation to turn memories into registers
 WORTH_LUT = 400
 
