@@ -9,9 +9,10 @@ JOBS   ?= 2
 N      ?= 100
 BUILD  ?= build/bhvit_micro
 BOARD  ?= zcu104
+DATA   ?= random:1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bitstream notebooks bench doctor clean
+.PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bitstream notebooks bench bench-tiny bench-tiny-all doctor clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -58,6 +59,14 @@ notebooks: setup host-setup ## run all notebooks without a browser: 0 to 4 in .v
 
 bench: setup ## simulation speed, build times, cycles estimated/simulated, LUTs per binary MAC, scale probe
 	$(BIN)/bhvit bench
+
+bench-tiny: setup ## BHViT-tiny at 224x224 for a ZCU104: build, simulation, synthesis (DATA=imagefolder:DIR: photographs)
+	$(BIN)/bhvit bench-tiny --data $(DATA)
+
+bench-tiny-all: bench-tiny ## the same for ZCU102 and KV260, and BHViT-small (simulated, not synthesized)
+	$(BIN)/bhvit bench-tiny configs/build/bhvit_tiny_zcu102.yaml --data $(DATA) -n 8 --skip synth
+	$(BIN)/bhvit bench-tiny configs/build/bhvit_tiny_kv260.yaml --data $(DATA) -n 8 --skip synth
+	$(BIN)/bhvit bench-tiny configs/build/bhvit_small_zcu104.yaml --data $(DATA) -n 8 --stalled 2 --skip synth
 
 doctor: setup ## what is installed, what is missing, and what that disables
 	$(BIN)/bhvit doctor

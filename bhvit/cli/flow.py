@@ -57,6 +57,13 @@ def summary(r: dict) -> str:
     return "\n".join(lines)
 
 
+def refuse_difference(result: dict, build_dir: Path) -> None:
+    """Raise CheckFailed unless a cosimulation was bit-exact."""
+    if not result["ok"]:
+        raise CheckFailed(f"The RTL does not equal PyTorch: {result['bit_exact_images']} of {result['images']} images "
+                          "are bit-exact.", where=str(build_dir), why=result.get("message"))
+
+
 @click.command()
 @build_folder
 @click.option("--data", help="digits, cifar10:DIR, imagefolder:DIR, npz:FILE or random:SEED, with @split if wanted.")
@@ -76,9 +83,7 @@ def cosim(build_dir: Path, data: str | None, reference: Path | None, images: int
     result = run(build_dir, data=data, reference=reference, images=images, stalls=stalls, report=report,
                  bandwidth=bandwidth or 0.0)
     emit(result, as_json, summary(result))
-    if not result["ok"]:
-        raise CheckFailed(f"The RTL does not equal PyTorch: {result['bit_exact_images']} of {result['images']} images "
-                          "are bit-exact.", where=str(build_dir), why=result.get("message"))
+    refuse_difference(result, build_dir)
 
 
 @click.command()

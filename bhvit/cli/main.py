@@ -48,6 +48,7 @@ COMMANDS = {
     "demo": ("demo", "The whole chain on bhvit_micro: build, simulate, report."),
     "notebooks": ("notebooks", "Run the notebooks without a browser."),
     "bench": ("bench", "Measure: simulation speed, build times, cycles, LUTs per MAC, scale probe."),
+    "bench-tiny": ("bench_tiny", "BHViT-tiny from nothing: build, simulation, synthesis, against the limits aimed at."),
 }
 
 

@@ -392,3 +392,21 @@ def test_synth_of_unknown_layers(run, built):
     r = run("synth", built, "--only", "mix")
     assert r.code == 2
     r.says("no layer of the kind `mix`", "binary_linear", str(built))
+
+
+def test_bench_tiny_records_a_build(run, toy, tmp_path, reference):
+    out = tmp_path / "out"
+    r = run("bench-tiny", toy, "-o", out, "--reference", reference, "-n", "4", "--stalled", "2", "--skip", "synth")
+    assert r.code == 0 and "bit-exact 4/4, with stalls 2/2" in r.out
+    record = json.loads((out / "report" / "record.json").read_text())
+    limits = record["limits"]
+    assert limits["interval_cycles"] == {"limit": 100, "reached": record["cosim"]["mean_interval_cycles"], "met": True}
+    assert limits["lut_share"]["reached"] == record["estimate"]["share"]["lut"] and limits["lut_share"]["met"]
+    assert record["estimate"]["lut"] > record["estimate"]["logic_lut"] > 0 and record["board"] == "ZCU104"
+    assert record["provenance"]["verilator"] and record["cosim_stalls"]["stalls"]["seed"] == 1
+    with np.load(reference) as d:
+        np.savez(tmp_path / "wrong.npz", images=d["images"], logits=d["logits"] + 1)
+    r = run("bench-tiny", toy, "-o", out, "--reference", tmp_path / "wrong.npz", "-n", "2", "--skip", "synth", "--skip",
+            "stalls")
+    assert r.code == 1
+    r.says("0 of 2 images are bit-exact")
