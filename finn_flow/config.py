@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -62,7 +62,8 @@ class BuildConfig(BaseModel):
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     share: dict[int, list[int]] = Field({}, description="blocks that share engines, by stage: {3: [4, 2]} lets the "
                                         "first four blocks of stage 3 share one and the other two another")
-    in_flight: int = Field(4, ge=1, le=8, description="frames at most under way in an engine that blocks share")
+    in_flight: dict[int, Annotated[int, Field(ge=1, le=8)]] = Field(
+        {}, description="frames at most under way in the engines of a stage (4 where nothing is said): {3: 6}")
     backend: Literal["open", "vivado"] = "open"
     memory: MemoryConfig = Field(MemoryConfig(), description="plan of the memories: auto, block (no UltraRAM), tool "
                                  "(left to it), or a section: {plan: auto, share: 0.85, styles: {node.MEMORY: block}}")
@@ -85,6 +86,8 @@ class BuildConfig(BaseModel):
                              + (f", not {' and '.join(given)}" if given else ""))
         if self.board is None and self.part is None:
             raise ValueError("give `board` or `part`")
+        if lone := sorted(set(self.in_flight) - set(self.share)):
+            raise ValueError(f"`in_flight` names stage {lone[0]}, whose blocks share no engine: add it to `share`")
         return self
 
     @staticmethod

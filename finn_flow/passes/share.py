@@ -24,6 +24,9 @@ from ..layers.base import Constants, Layer
 from ..layers.registry import layers
 from .unify import CannotShare, unify
 
+#: frames at most under way in an engine
+IN_FLIGHT = 4
+
 
 def stages_with_blocks(model: ModelWrapper) -> dict[int, int]:
     """Number of blocks by stage, as the nodes' names say."""
@@ -35,7 +38,8 @@ def stages_with_blocks(model: ModelWrapper) -> dict[int, int]:
     return dict(sorted(found.items()))
 
 
-def share(model: ModelWrapper, stage: int, groups: list[int] | None = None, in_flight: int = 4) -> ModelWrapper:
+def share(model: ModelWrapper, stage: int, groups: list[int] | None = None,
+          in_flight: int = IN_FLIGHT) -> ModelWrapper:
     """Give the blocks of one stage engines that they share.
 
     Args:

@@ -31,6 +31,8 @@ from .conftest import Child, design, write_model
     (["target_cycles=[1"], ["no YAML"]),
     (["backend=hls"], ["backend", "'open' or 'vivado'"]),
     (["folding_file=nowhere.json"], ["`folding_file` does not exist"]),
+    (["in_flight={3: 6}"], ["`in_flight` names stage 3", "add it to `share`"]),
+    (["share={3: [2]}", "in_flight={3: 9}"], ["in_flight", "less than or equal to 8"]),
 ])
 def test_build_file(run, toy, tmp_path, sets, phrases):
     r = run("build", toy, "-o", tmp_path / "out", *[x for s in sets for x in ("--set", s)])
