@@ -85,10 +85,12 @@ def pack(x: np.ndarray, dtype: str | DataType, out: np.ndarray | None = None) ->
         return out
     if t.bits == 1:
         bits = _bits(x, t)
-        if x.shape[-1] % 8 == 0:  # numpy takes one long row four times as fast as many short ones
-            out[...] = np.packbits(bits.reshape(-1), bitorder="little").reshape(shape)
-        else:
-            out[...] = np.packbits(bits, axis=-1, bitorder="little")
+        if x.shape[-1] % 8:
+            whole = np.zeros((*shape[:-1], 8 * shape[-1]), np.bool_)
+            whole[..., :x.shape[-1]] = bits
+            bits = whole
+        # numpy takes one long row four times as fast as many short ones
+        out[...] = np.packbits(bits.reshape(-1), bitorder="little").reshape(shape)
         return out
     x = _integers(x, t)
     if t.bits in (8, 16, 32):
