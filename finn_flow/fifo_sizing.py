@@ -87,11 +87,12 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     rng = np.random.default_rng(seed)
     st = design.inputs[0]
     cycles = rounds = 0
+    patience: int | None = None  # cycles without output after which a run is given up
 
     def run(frames: int, throttle: int, depths: dict[str, int] | None, what: str) -> tuple[SimResult, list[FifoState]]:
         nonlocal cycles, rounds
         x = st.dtype.random(rng, (frames, *st.dims))
-        result, states = sim.run(x, throttle=throttle, depths=depths)
+        result, states = sim.run(x, throttle=throttle, depths=depths, patience=patience)
         cycles, rounds = cycles + result.cycles, rounds + 1
         log(f"FIFO sizing: {what}: {frames} frames, {result.cycles} cycles"
             + (f", interval {result.pace:.0f}" if result.pace else "") + f", status {result.status}")
@@ -119,6 +120,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         else:
             break
     interval = result.pace or float(target)
+    patience = 3 * result.latency + 4 * target  # a design that FIFOs block is soon known to be
     high = {s.name: s.max_count for s in states}
     widths = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(model)}
     depths = {n: round_depth(h, widths[n]) for n, h in high.items()}
