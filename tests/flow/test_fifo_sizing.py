@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from bhvit.finn_flow import fifo_sizing, graph, ops, stitch
-from bhvit.finn_flow.fifo_trim import LEAST, TRIALS, WORTH, Trimmer, residuals
+from bhvit.finn_flow import fifo_sizing, fifo_trim, graph, ops, stitch
+from bhvit.finn_flow.fifo_trim import LEAST, Trimmer, residuals
 from bhvit.finn_flow.layers.storage import Store
 from bhvit.finn_flow.sim.design import DesignSim
 
@@ -65,8 +65,11 @@ def test_small_fifos_keep_function_and_interval(tmp_path):
     assert any("become" in line for line in lines)
 
 
-def test_groups_are_cut_as_long_as_the_interval_is_kept():
+def test_groups_are_cut_as_long_as_the_interval_is_kept(monkeypatch):
     """Two FIFOs must keep their depth, one half of it; all others can be cut; residuals shrink with them."""
+    worth, trials = 0.02, 30
+    monkeypatch.setattr(fifo_trim, "WORTH", worth)
+    monkeypatch.setattr(fifo_trim, "TRIALS", trials)
     model = streaming(networks.residual(tokens=6400), **FOLDINGS)
     beats = {f.name: ops.layer_from_node(f).inputs()[0].beats for f in graph.fifos(model)}
     depths, bounds = {n: b // 2 for n, b in beats.items()}, dict.fromkeys(beats, 10**6)
@@ -82,9 +85,9 @@ def test_groups_are_cut_as_long_as_the_interval_is_kept():
     trimmer = Trimmer(model, dict(depths), high, bounds, run, bool, lambda _, mark: mark + 1)
     before = trimmer.bits(*depths)
     trimmer.trim()
-    assert 0 < trimmer.trials <= TRIALS
+    assert 0 < trimmer.trials <= trials
     assert {n: trimmer.depths[n] for n in needed} == needed
-    left = before * WORTH
+    left = before * worth
     for n in set(others) - set(needed):
         assert trimmer.depths[n] == LEAST or depths[n] * trimmer.width[n] < left
     assert sum(trimmer.depths[n] == LEAST for n in others) >= len(others) // 2
