@@ -119,7 +119,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
             target = math.ceil(result.pace)
         else:
             break
-    interval = result.pace or float(target)
+    interval = max(result.pace or 0.0, float(design.max_cycles))
     patience = 3 * result.latency + 4 * target  # a design that FIFOs block is soon known to be
     high = {s.name: s.max_count for s in states}
     widths = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(model)}

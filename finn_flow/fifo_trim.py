@@ -2,9 +2,10 @@
 
 With unlimited FIFOs a fast layer runs ahead and fills whatever lies behind it, although it could as well wait. Only
 where streams join again must a FIFO hold what the slower branch still works on, and where a layer that is never idle
-gets its data in bursts. So FIFOs that are no residuals are cut to a few beats, all together, then half of them, and so
-on, as long as that is worth a simulation and the design keeps its interval. Residuals have no limit meanwhile and show
-what they need, which is less than before where nothing runs ahead any more.
+gets its data in bursts. So FIFOs that are no residuals are cut to a few beats: the largest, the next two, the next
+four and so on, halves of groups that need their depth, as long as that is worth a simulation and the design keeps its
+interval. Residuals have no limit meanwhile and show what they need, which is less than before where nothing runs ahead
+any more.
 
 Where beats are far apart, a memory becomes two registers in a row where that is enough: they take no look-up tables.
 """
@@ -60,7 +61,10 @@ class Trimmer:
         others = [n for n in self.depths if n not in self.residuals and self.depths[n] > LEAST]
         others.sort(key=lambda n: -self.bits(n))
         worth = self.bits(*self.depths) * WORTH
-        self._cut(others, lambda g: self.bits(*g) >= worth, LEAST)
+        begin, size = 0, 1
+        while begin < len(others):  # the largest alone, the many small ones together
+            self._cut(others[begin:begin + size], lambda g: self.bits(*g) >= worth, LEAST)
+            begin, size = begin + size, 2 * size
 
     def bits(self, *names: str) -> int:
         return sum(self.depths[n] * self.width[n] for n in names)
