@@ -24,7 +24,7 @@ from bhvit.tools import ToolMissing, compiler
 from ..layers.base import Constants, Layer
 from ..sim.verilate import SimulationError, _cached, _run
 from ..streams import Stream
-from .generate import INCLUDE, SIM, instance, kernel, max_width, ports, preamble
+from .generate import IN_SET, INCLUDE, OUT_SET, SIM, instance, kernel, max_width, ports, preamble
 from .spread import spread
 
 #: UBSan's shift check stops in the ap_int headers themselves
@@ -67,17 +67,19 @@ class HlsCase:
 
     @classmethod
     def random(cls, layer: Layer, name: str, seed: int = 7, constants: Constants | None = None) -> HlsCase:
-        """Random inputs and, unless they are given, random constants."""
+        """Random inputs and, unless they are given, random constants. In an engine, every frame comes alone."""
         rng = np.random.default_rng(seed)
         if constants is None:
             constants = layer.random_constants(rng)
         smallest = min(s.beats for s in layer.outputs())
-        inputs = layer.random_inputs(rng, max(3, layer.sets * layer.repeat + 1, min(16, 40 // smallest)))
+        inputs = layer.random_inputs(rng, max(3, layer.sets * max(1, layer.repeat) + 1, min(16, 40 // smallest)))
         return cls(layer, name, constants, inputs, layer.golden(inputs, constants))
 
     def vectors(self) -> dict[str, tuple[Stream, np.ndarray]]:
         """Frames by port."""
         data = {f"in{i}": x for i, x in enumerate(self.inputs)} | {f"out{i}": x for i, x in enumerate(self.expected)}
+        sets = self.layer.set_of_frame(self.frames).reshape(-1, 1, 1)
+        data |= {IN_SET: sets, OUT_SET: np.zeros_like(sets)}  # a gate is simulated alone with one round: set 0
         return {p: (s, data[p]) for p, s in ports(self.layer)}
 
 
