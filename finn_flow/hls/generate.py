@@ -11,6 +11,7 @@ import inspect
 from pathlib import Path
 
 from ..layers.base import Constants, Layer, Memory
+from ..layers.loop import Loop
 from ..layers.width_converter import WidthConverter
 from ..streams import Stream, u
 from ..wrapper import follows_schedule
@@ -35,20 +36,17 @@ def has_kernel(layer: type[Layer]) -> bool:
     return kernel(layer).exists()
 
 
-def is_gate(layer: Layer) -> bool:
-    """Whether it is the layer that says which sets the layers of an engine use."""
-    return layer.stem == "loop"
-
-
 def ports(layer: Layer) -> list[tuple[str, Stream]]:
     """Stream ports in the order of the top function: outputs, then inputs.
 
     ``out_set`` of a gate and ``in_set`` of a layer in its engine are what the RTL has as ``schedule``
     (docs/decisions/0004-hls-conventions.md).
     """
-    return [*((f"out{i}", s) for i, s in enumerate(layer.outputs())), *((OUT_SET, SETS) for _ in range(is_gate(layer))),
-            *((f"in{i}", s) for i, s in enumerate(layer.inputs())),
-            *((IN_SET, SETS) for _ in range(follows_schedule(layer)))]
+    found = [(f"out{i}", s) for i, s in enumerate(layer.outputs())]
+    if isinstance(layer, Loop):
+        found.append((OUT_SET, SETS))
+    found += [(f"in{i}", s) for i, s in enumerate(layer.inputs())]
+    return [*found, (IN_SET, SETS)] if follows_schedule(layer) else found
 
 
 def beat(stream: Stream) -> str:

@@ -262,11 +262,11 @@ namespace sim {
 // For a kernel that looks at two streams and finds nothing to do: returns when one of those it can use (of_a, of_b) has
 // something. Hardware looks again in the next cycle.
 template <typename T> void wait_for_either(stream<T, 0>& a, bool of_a, stream<T, 0>& b, bool of_b) {
-  const std::string what = of_a && of_b ? "'" + a.name_ + "' and '" + b.name_ + "'" : "'" + (of_a ? a : b).name_ + "'";
+  const std::string what = of_a && of_b ? "'" + a.name_ + "' or '" + b.name_ + "'" : "'" + (of_a ? a : b).name_ + "'";
   const std::string& process = this_process();
   if (process.empty()) {
     if ((of_a && !a.queue_.empty()) || (of_b && !b.queue_.empty())) return;
-    throw Underflow("stream " + what + " is looked at while it is empty");
+    throw Underflow("stream " + what + " is waited for while it is empty");
   }
   World& world = World::get();
   std::unique_lock<std::mutex> lock(world.mutex);
