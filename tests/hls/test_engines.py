@@ -14,6 +14,7 @@ from bhvit.finn_flow import build as flow
 from bhvit.finn_flow import graph, ops
 from bhvit.finn_flow.config import load_config
 from bhvit.finn_flow.hls.chain import block, dataflow
+from bhvit.finn_flow.hls.cppsim import Instance, compile_nodes, run_node
 from bhvit.finn_flow.hls.csim import HlsCase, compile_cases, compile_source, csim, run_cases, run_program
 from bhvit.finn_flow.hls.generate import kernel
 from bhvit.finn_flow.hls.network import graph_of
@@ -187,6 +188,17 @@ def test_layer_of_an_engine_alone_is_refused():
     with pytest.raises(UserError, match="works in an engine that blocks share") as e:
         dataflow(model, ["stage1_block1to3_mix"], networks.pixels(model, 1))
     assert "`stage1_block1to3`" in e.value.do
+
+
+def test_node_of_an_engine_in_cppsim(tmp_path):
+    """FINN's execution of a node alone gives it the sets as the golden model takes them."""
+    layer = layers()["affine"](**layers()["affine"].examples()[0] | dict(sets=3, repeat=0, passes=3))
+    rng = np.random.default_rng(2)
+    constants, x = layer.random_constants(rng), layer.random_inputs(rng, 5)
+    exe = compile_nodes([Instance("node", layer, constants)], tmp_path)
+    assert np.array_equal(run_node(exe, "node", layer, x)[0], layer.golden(x, constants)[0])
+    turned = {k: np.roll(v, 1, axis=0) for k, v in constants.items()}
+    assert not np.array_equal(layer.golden(x, turned)[0], layer.golden(x, constants)[0])
 
 
 @pytest.mark.full

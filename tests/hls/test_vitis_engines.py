@@ -37,6 +37,9 @@ def projects(tmp_path):
     layer, constants = ops.layer_of(next(n for n in model.graph.node if n.name == SIGN), model)
     (image,) = layer.memories(constants).values()
     (tmp_path / SIGN / f"{SIGN}_threshold_ROM_AUTO_1R.dat").write_text("\n".join(image.hex_lines()) + "\n")
+    # as the tool writes it; in this tree FINN's ReplaceVerilogRelPaths would take it for a generated file
+    file = tmp_path / SIGN / f"{SIGN}.v"
+    file.write_text(file.read_text().replace('$readmemh("', '$readmemh("./'))
     return {name: tmp_path / name for name in (SIGN, GATE)}
 
 

@@ -61,7 +61,7 @@ regslice_both_in0_V_U(
 initial begin
 #0 ap_CS_fsm = 3'd1;
 #0 beat_fu_38 = 7'd0;
-$readmemh("./stage1_block1to3_sign_threshold_ROM_AUTO_1R.dat", thresholds);
+$readmemh("stage1_block1to3_sign_threshold_ROM_AUTO_1R.dat", thresholds);
 end
 
 always @ (posedge ap_clk) begin
