@@ -39,7 +39,7 @@ def block(model: ModelWrapper, prefix: str) -> list[str]:
     chosen = {i for i, n in enumerate(nodes) if n.name.startswith(prefix + "_")}
     if not chosen:
         known = sorted({m.group(0) for n in nodes if (m := re.match(r"stage\d+_block\d+(to\d+)?", n.name))})
-        near = difflib.get_close_matches(prefix, known, n=1)
+        near = [k for k in known if k.startswith(f"{prefix}to")] or difflib.get_close_matches(prefix, known, n=1)
         raise UserError(f"No node of the network is called `{prefix}_...`.", "block",
                         do=f"did you mean `{near[0]}`?" if near else f"blocks: {', '.join(known) or 'none'}")
     producer = {t: i for i, n in enumerate(nodes) for t in n.output}

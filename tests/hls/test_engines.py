@@ -188,6 +188,9 @@ def test_layer_of_an_engine_alone_is_refused():
     with pytest.raises(UserError, match="works in an engine that blocks share") as e:
         dataflow(model, ["stage1_block1to3_mix"], networks.pixels(model, 1))
     assert "`stage1_block1to3`" in e.value.do
+    with pytest.raises(UserError, match="called `stage1_block1_") as e:
+        block(model, "stage1_block1")
+    assert e.value.do == "did you mean `stage1_block1to3`?"
 
 
 def test_node_of_an_engine_in_cppsim(tmp_path):
