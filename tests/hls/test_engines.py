@@ -117,9 +117,9 @@ def test_layers_take_their_sets_from_the_gate(tmp_path):
 
 
 # ---- whole engines as threads ---------------------------------------------------------------------------------------
-def engine(back: int = 400, in_flight: int = 4):
-    """The toy network with an engine. back: beats that fit behind its last layer; four frames are 384."""
-    model = streaming(networks.engine(in_flight=in_flight), depth=8, stem={"PE": 2, "SIMD": 3},
+def engine(back: int = 400, in_flight: int = 4, depth: int = 8):
+    """The toy network with an engine. back: beats that fit behind its last layer; a frame has 96. depth: of others."""
+    model = streaming(networks.engine(in_flight=in_flight), depth=depth, stem={"PE": 2, "SIMD": 3},
                       stage1_block1to3_mix={"PE": 4, "SIMD": 8})
     for n in graph.fifos(model):
         if n.name == "stage1_block1to3_norm_out0_fifo":
@@ -176,7 +176,8 @@ def test_sets_of_another_order_give_other_numbers(tmp_path):
 
 
 def test_engine_that_cannot_hold_a_frame(tmp_path):
-    model = engine(back=8)
+    """Its FIFOs and kernels hold fewer than 60 beats, and nothing returns while a frame enters."""
+    model = engine(back=2, depth=2)
     design = dataflow(model, [n.name for n in model.graph.node], networks.pixels(model, 2))
     (failure,) = design.run(tmp_path, sanitize=False).failures
     assert failure.startswith("design: deadlock: process '")

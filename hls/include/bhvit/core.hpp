@@ -99,7 +99,7 @@ template <int SETS> struct SetCounter<SETS, 0> {
   static_assert(SETS > 0 && SETS <= 16, "An engine has 1 to 16 sets of constants: SETS.");
   int next(hls::stream<set_beat>& in_set) {
 #pragma HLS INLINE
-    return int(field<bits_of(SETS - 1) + (SETS == 1)>(in_set.read(), 0));
+    return int(in_set.read());
   }
 };
 
