@@ -175,6 +175,19 @@ def test_sets_of_another_order_give_other_numbers(tmp_path):
     assert "stage1_block1to3_gate_out1" in failure and "frame 0" in failure
 
 
+def test_output_of_an_engine_that_nobody_reads(tmp_path):
+    """Its frames come in the order of the gate, so they are counted out and not compared."""
+    model = engine()
+    node = next(n for n in model.graph.node if n.name == "stage1_block1to3_gate_out0_fork")
+    layer = ops.layer_from_node(node)
+    ops.set_layer(node, layer.model_copy(update={"copies": layer.copies + 1}))
+    node.output.append("spare")
+    x = networks.pixels(model, 3)
+    design = dataflow(model, [n.name for n in model.graph.node], x)
+    assert design.unused == ["s_spare"] and list(design.expected) == ["tail_out0_fifo"]
+    assert design.run(tmp_path, sanitize=False).failures == []
+
+
 def test_engine_that_cannot_hold_a_frame(tmp_path):
     """Its FIFOs and kernels hold fewer than 60 beats, and nothing returns while a frame enters."""
     model = engine(back=2, depth=2)
