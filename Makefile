@@ -41,7 +41,7 @@ test: setup host-setup ## all tests but the wide spread (see test-full)
 test-full: setup host-setup ## every test, wide spread of shapes and foldings included
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -rs
 
-test-hls: setup ## the layers in HLS C++: every shape, folding, mutation, two threaded blocks; g++ under sanitizers
+test-hls: setup ## the layers in HLS C++: every shape, folding, mutation, threaded blocks and engines; g++ under sanitizers
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/hls -k "not reduced and not network" -rs
 
 hls-cosim: setup ## the layers in HLS C++ with Vitis: csim, csynth, C/RTL cosim (LAYER=<layer>: one of them)

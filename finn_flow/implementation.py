@@ -28,7 +28,7 @@ from .layers.registry import layers
 #: FIFO depths come from simulating the RTL's FIFO, so there is no other
 RTL_ONLY = ("fifo",)
 #: put into the graph when the nodes have their names and implementations
-LATER = ("width_converter",)
+LATER = ("width_converter", "loop")
 
 
 def kinds() -> list[str]:

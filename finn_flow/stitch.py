@@ -157,10 +157,6 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     bus = "load"
     for n in model.graph.node:
         layer, constants = ops.layer_of(n, model)
-        if n.name in hls and follows_schedule(layer):
-            raise UserError("Verilog of Vitis HLS cannot stand in a shared engine.", n.name,
-                            "it has no port for the schedule of constant sets",
-                            "take the node out of `hls_rtl`, or its stage out of `share`")
         if n.name in hls:
             (folder / "ip" / f"{n.name}.v").write_text(hls[n.name].wrapper(layer))
             for f in hls[n.name].data:

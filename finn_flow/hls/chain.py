@@ -38,8 +38,8 @@ def block(model: ModelWrapper, prefix: str) -> list[str]:
     nodes = list(model.graph.node)
     chosen = {i for i, n in enumerate(nodes) if n.name.startswith(prefix + "_")}
     if not chosen:
-        known = sorted({m.group(0) for n in nodes if (m := re.match(r"stage\d+_block\d+", n.name))})
-        near = difflib.get_close_matches(prefix, known, n=1)
+        known = sorted({m.group(0) for n in nodes if (m := re.match(r"stage\d+_block\d+(to\d+)?", n.name))})
+        near = [k for k in known if k.startswith(f"{prefix}to")] or difflib.get_close_matches(prefix, known, n=1)
         raise UserError(f"No node of the network is called `{prefix}_...`.", "block",
                         do=f"did you mean `{near[0]}`?" if near else f"blocks: {', '.join(known) or 'none'}")
     producer = {t: i for i, n in enumerate(nodes) for t in n.output}
@@ -76,12 +76,19 @@ def dataflow(model: ModelWrapper, names: Collection[str], images: np.ndarray,
         model: streaming graph with sized FIFOs. images: (F, *dims) of the graph's input.
         depths: by FIFO name, where they shall differ from the graph's.
     Raises:
-        UserError: an entry of ``depths`` names no FIFO of this part, or a layer does not exist in HLS.
+        UserError: an entry of ``depths`` names no FIFO of this part, a layer does not exist in HLS, or the part holds
+            some layers of an engine that blocks share, but not the engine.
     """
     for n in model.graph.node:
         if n.name in names and not has_kernel(ops.layer_class(n)):
             raise UserError(f"The layer `{graph.stem(n)}` has no HLS kernel.", n.name,
                             "the simulation is made of kernels", "choose a block without it")
+    gates = graph.gates(model)
+    for n in model.graph.node:
+        if n.name in names and gates.get(n.name, n.name) not in names:
+            raise UserError(f"The node `{n.name}` works in an engine that blocks share.", "block",
+                            "its frames come in the order that the gate of the engine chooses",
+                            f"simulate the whole engine: `{gates[n.name].removesuffix('_gate')}`")
     values = ops.execute(model, {model.graph.input[0].name: images}, keep="*")
     chosen = [n for n in model.graph.node if n.name in set(names)]
     fifos = [n for n in chosen if graph.stem(n) == "fifo"]
@@ -104,11 +111,13 @@ def dataflow(model: ModelWrapper, names: Collection[str], images: np.ndarray,
         layer, constants = ops.layer_of(n, model)
         ins = [stream.get(t) or "s_" + re.sub(r"\W", "_", t) for t in ops.stream_inputs(n)]
         outs = [stream.get(t) or "s_" + re.sub(r"\W", "_", t) for t in n.output]
-        nodes.append(HlsNode(layer, n.name, constants, ins, outs))
+        nodes.append(HlsNode(layer, n.name, constants, ins, outs, gates.get(n.name, "")))
         made |= set(outs)
         used |= dict(zip((*ins, *outs), (*ops.stream_inputs(n), *n.output)))
     read = {s for n in nodes for s in n.inputs}
     inputs = {s: values[t].astype(np.int64) for s, t in used.items() if s not in made}
-    expected = {s: values[t].astype(np.int64) for s, t in used.items() if s not in read}
+    unused = [s for n in nodes if n.gate for s in n.outputs if s not in read]  # in the order in which frames pass
+    expected = {s: values[t].astype(np.int64) for s, t in used.items() if s not in {*read, *unused}}
     # nobody takes from the last streams while the simulation runs: they hold everything that comes out
-    return HlsDataflow(nodes, {s: d for s, d in bound.items() if s in read and s in made}, inputs, expected)
+    return HlsDataflow(nodes, {s: d for s, d in bound.items() if s in read and s in made}, inputs, expected,
+                       unused)

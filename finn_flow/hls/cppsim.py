@@ -20,8 +20,9 @@ from bhvit.errors import UserError
 from bhvit.tools import compiler
 
 from ..layers.base import Constants, Layer
+from ..wrapper import follows_schedule
 from .csim import FLAGS, SANITIZE, compile_source
-from .generate import INCLUDE, SIM, beat, instance, kernel, max_width, ports, preamble
+from .generate import IN_SET, INCLUDE, SETS, SIM, beat, instance, kernel, max_width, ports, preamble
 
 
 class CppsimFailed(UserError, RuntimeError):
@@ -101,6 +102,9 @@ def run_node(exe: Path, name: str, layer: Layer, inputs: Sequence[np.ndarray],
     with tempfile.TemporaryDirectory(prefix="bhvit-cppsim-") as tmp:
         for i, (st, x) in enumerate(zip(layer.inputs(), inputs, strict=True)):
             (Path(tmp) / f"in{i}.bin").write_bytes(st.pack(x).tobytes())
+        if follows_schedule(layer):
+            sets = layer.set_of_frame(frames).reshape(-1, 1, 1)
+            (Path(tmp) / f"{IN_SET}.bin").write_bytes(SETS.pack(sets).tobytes())
         p = subprocess.run([exe, name, str(frames), tmp], capture_output=True, text=True, timeout=timeout)
         if p.returncode:
             said = [x for x in p.stderr.splitlines() if re.search(r"ERROR|error|Assertion|terminate", x)]

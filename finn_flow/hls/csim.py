@@ -22,9 +22,10 @@ from bhvit.errors import CheckFailed, UserError
 from bhvit.tools import ToolMissing, compiler
 
 from ..layers.base import Constants, Layer
+from ..layers.loop import Loop
 from ..sim.verilate import SimulationError, _cached, _run
 from ..streams import Stream
-from .generate import INCLUDE, SIM, instance, kernel, max_width, ports, preamble
+from .generate import IN_SET, INCLUDE, OUT_SET, SETS, SIM, instance, kernel, max_width, ports, preamble
 from .spread import spread
 
 #: UBSan's shift check stops in the ap_int headers themselves
@@ -61,6 +62,7 @@ class HlsCase:
     constants: Constants
     inputs: list[np.ndarray]
     expected: list[np.ndarray]
+    sets: np.ndarray | None = None  # of every frame in an engine that blocks share, (F,); default: in turn
 
     def __post_init__(self) -> None:
         self.frames = len(self.inputs[0])
@@ -72,13 +74,19 @@ class HlsCase:
         if constants is None:
             constants = layer.random_constants(rng)
         smallest = min(s.beats for s in layer.outputs())
-        inputs = layer.random_inputs(rng, max(3, layer.sets * layer.repeat + 1, min(16, 40 // smallest)))
+        frames = max(3, layer.sets * max(1, layer.repeat) + 1, min(16, 40 // smallest))
+        inputs = layer.random_inputs(rng, frames)
+        if isinstance(layer, Loop):
+            inputs[1] = layer.random_inputs(rng, frames * layer.rounds)[1]
+            return cls(layer, name, constants, inputs, layer.golden_of_returns(*inputs))
         return cls(layer, name, constants, inputs, layer.golden(inputs, constants))
 
     def vectors(self) -> dict[str, tuple[Stream, np.ndarray]]:
         """Frames by port."""
         data = {f"in{i}": x for i, x in enumerate(self.inputs)} | {f"out{i}": x for i, x in enumerate(self.expected)}
-        return {p: (s, data[p]) for p, s in ports(self.layer)}
+        data[IN_SET] = self.layer.set_of_frame(self.frames) if self.sets is None else self.sets
+        data[OUT_SET] = np.tile(np.arange(self.layer.rounds), self.frames) if isinstance(self.layer, Loop) else None
+        return {p: (s, data[p].reshape(-1, 1, 1) if s is SETS else data[p]) for p, s in ports(self.layer)}
 
 
 @dataclass

@@ -11,13 +11,18 @@ import inspect
 from pathlib import Path
 
 from ..layers.base import Constants, Layer, Memory
+from ..layers.loop import Loop
 from ..layers.width_converter import WidthConverter
-from ..streams import Stream
+from ..streams import Stream, u
+from ..wrapper import follows_schedule
 
 HLS = Path(__file__).resolve().parents[2] / "hls"
 INCLUDE, SIM = HLS / "include", HLS / "sim"
 #: widest ap_uint without asking for more (the vendor's default)
 AP_INT_MAX_W = 1024
+#: of every frame in an engine that blocks share, the set of constants that it uses: from the gate to the layers
+SETS = Stream((1, 1), u(4))
+OUT_SET, IN_SET = "out_set", "in_set"
 
 
 def kernel(layer: type[Layer]) -> Path:
@@ -32,9 +37,16 @@ def has_kernel(layer: type[Layer]) -> bool:
 
 
 def ports(layer: Layer) -> list[tuple[str, Stream]]:
-    """Stream ports in the order of the top function: outputs, then inputs."""
-    return [*((f"out{i}", s) for i, s in enumerate(layer.outputs())),
-            *((f"in{i}", s) for i, s in enumerate(layer.inputs()))]
+    """Stream ports in the order of the top function: outputs, then inputs.
+
+    ``out_set`` of a gate and ``in_set`` of a layer in its engine are what the RTL has as ``schedule``
+    (docs/decisions/0004-hls-conventions.md).
+    """
+    found = [(f"out{i}", s) for i, s in enumerate(layer.outputs())]
+    if isinstance(layer, Loop):
+        found.append((OUT_SET, SETS))
+    found += [(f"in{i}", s) for i, s in enumerate(layer.inputs())]
+    return [*found, (IN_SET, SETS)] if follows_schedule(layer) else found
 
 
 def beat(stream: Stream) -> str:
@@ -68,7 +80,7 @@ def parameters(layer: Layer, name: str, memories: dict[str, Memory]) -> str:
     # numbers that the RTL packs into more bits than a C++ constant has come as functions of their lists, below
     lines = [_constant(k, v) for k, v in values.items() if v.bit_length() < 64]
     lines += [_list(k, v) for k, v in layer if isinstance(v, list)]
-    lines += [f"  typedef {_stream_type(s)} {p.capitalize()};" for p, s in ports(layer)]
+    lines += [f"  typedef {_stream_type(s)} {p.capitalize()};" for p, s in ports(layer) if p not in (OUT_SET, IN_SET)]
     return f"struct {name}_p {{\n" + "\n".join(lines) + "\n};\n"
 
 
@@ -101,11 +113,14 @@ def instance(layer: Layer, name: str, constants: Constants) -> str:
     if overlaps:  # frames overlap only where the top function is a dataflow region, which holds nothing but calls
         body.append("#pragma HLS DATAFLOW")
     counter = f"  static bhvit::SetCounter<{layer.sets}, {layer.repeat}> sets;"
+    source = f"{IN_SET}_V" if follows_schedule(layer) else ""
+    parameter = f", hls::stream<{beat(SETS)}>& {source}" if source else ""
     if memories and overlaps:
-        helpers.append(f"static void {name}_set(int& set) {{\n{counter}\n  set = sets.next();\n}}\n")
-        body += ["  int set;", f"  {name}_set(set);"]
+        helpers.append(f"static void {name}_set(int& set{parameter}) {{\n{counter}\n  set = sets.next({source});\n}}\n")
+        body += ["  int set;", f"  {name}_set(set{source and ', ' + source});"]
     elif memories:
-        body += [counter, "  const int set = sets.next();"]
+        body += [counter, f"  const int set = sets.next({source});"]
+    arguments = [a for a in arguments if a != source]
     if memories:
         arguments = ["set", *(f"{name}_{k.lower()}" for k in memories), *arguments]
     body.append(f"  bhvit::{layer.stem}<{name}_p>({', '.join(arguments)});")

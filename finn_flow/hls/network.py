@@ -93,6 +93,15 @@ def _instance(node: Any, model: ModelWrapper) -> Instance:
     return Instance(node.name, layer, constants)
 
 
+def refuse_engines(model: ModelWrapper) -> None:
+    """Raises UserError when blocks share an engine, so that the graph has circles."""
+    gates = [n.name for n in model.graph.node if graph.is_loop(n)]
+    if gates:
+        raise UserError("FINN cannot execute this graph node by node.", ", ".join(gates),
+                        "blocks share an engine, through which frames go in circles",
+                        "simulate it as a whole with `bhvit hls dataflow`, or take a build without `share`")
+
+
 def prepare(model: ModelWrapper, folder: Path, *, jobs: int = 2, sanitize: bool = False,
             log: Callable[[str], None] = lambda _: None) -> Programs:
     """Compile the C++ of all nodes and set them to ``exec_mode=cppsim``.
@@ -103,8 +112,9 @@ def prepare(model: ModelWrapper, folder: Path, *, jobs: int = 2, sanitize: bool 
     Args:
         model: graph of ``_hls`` nodes (see :func:`as_hls`); receives the programs' paths.
     Raises:
-        HlsCompileError: see :func:`.cppsim.compile_nodes`.
+        UserError: see :func:`refuse_engines`. HlsCompileError: see :func:`.cppsim.compile_nodes`.
     """
+    refuse_engines(model)
     begun = time.monotonic()
     code: dict[str, Instance] = {}
     shared: dict[str, str] = {}  # node -> the node whose code it uses
@@ -155,13 +165,9 @@ def compare(model: ModelWrapper, images: np.ndarray) -> Comparison:
     Args:
         model: prepared graph (see :func:`prepare`); its batch becomes the number of images. images: (F, *dims).
     Raises:
-        UserError: blocks share an engine, so that the graph has circles.
+        UserError: see :func:`refuse_engines`.
     """
-    gates = [n.name for n in model.graph.node if graph.stem(n) == "loop"]
-    if gates:
-        raise UserError("FINN cannot execute this graph node by node.", ", ".join(gates),
-                        "blocks share an engine, through which frames go in circles",
-                        "take a build without `share`: its layers compute the same")
+    refuse_engines(model)
     finn_env.setup()
     from finn.core.onnx_exec import execute_onnx
 

@@ -47,6 +47,18 @@ class Loop(ElementwiseLayer):
             raise ValueError("loop: rounds > 1 needs the engine; run the graph with ops.execute")
         return list(inputs)
 
+    def golden_of_returns(self, new: np.ndarray, back: np.ndarray) -> list[np.ndarray]:
+        """What a gate puts out whose engine returns a frame at once, so that no other one enters meanwhile.
+
+        Args:
+            new: (F, *dims). back: (F * rounds, *dims), whatever the engine made of out0.
+        Returns:
+            out0 (F * rounds, *dims), out1 (F, *dims).
+        """
+        returns = back.reshape(len(new), self.rounds, *new.shape[1:])
+        entered = np.concatenate([new[:, None], returns[:, :-1]], axis=1)
+        return [entered.reshape(back.shape), returns[:, -1]]
+
     def cycles(self) -> int:
         """One cycle a frame between two frames, to choose."""
         return self.rounds * (self.inputs()[0].beats + 1)

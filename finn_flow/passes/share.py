@@ -206,7 +206,7 @@ def _pair(first: list[NodeProto], x: str, other: list[NodeProto], y: str) -> dic
 
 def _merge(model: ModelWrapper, block: str, body: list[NodeProto], pairs: list[dict[str, NodeProto]], entry: str,
            exit_: str, rounds: int, in_flight: int) -> list[NodeProto]:
-    """The gate and the engine's nodes."""
+    """The gate and the engine's nodes, which are RTL or HLS as those of the first block."""
     engine = f"{block}to{int(block.rpartition('block')[2]) + rounds - 1}"
     gate = f"{engine}_gate"
     into, out, back = f"{gate}_in", f"{gate}_out", f"{gate}_back"
@@ -225,6 +225,8 @@ def _merge(model: ModelWrapper, block: str, body: list[NodeProto], pairs: list[d
             name = f"{engine}_entry_{graph.stem(n)}"
         nodes.append(ops.make_node(layer, [rename[t] for t in ops.stream_inputs(n)], [rename[t] for t in n.output],
                                    constants, model, name, rtl=True))
+        if ops.implementation(n) == "hls":
+            ops.implement(nodes[-1], "hls")
     return copy.deepcopy(nodes)
 
 

@@ -88,7 +88,7 @@ struct World {
     for (Waiter* w : waiting) w->condition.notify_one();
   }
   void wait(std::unique_lock<std::mutex>& lock, Waiter*& place, const std::string& process, const std::string& text,
-            bool writes, const std::string& stream, const std::string& peer) {
+            bool writes, const std::string& stream, const std::string& peer, Waiter** second = nullptr) {
     Waiter me;
     me.process = process;
     me.text = text;
@@ -97,13 +97,13 @@ struct World {
     me.writes = writes;
     me.woken = false;
     place = &me;
+    if (second) *second = &me;
     waiting.push_back(&me);
     check();
     me.condition.wait(lock, [&] { return me.woken || !deadlock.empty(); });
-    if (!me.woken) {
-      place = nullptr;
-      throw Deadlock(deadlock);
-    }
+    place = nullptr;
+    if (second) *second = nullptr;  // only one of two streams has woken it
+    if (!me.woken) throw Deadlock(deadlock);
   }
   void wake(Waiter*& place) {
     if (!place) return;
@@ -168,7 +168,13 @@ class Processes {
 
 template <typename T, int DEPTH = 0> class stream;
 
+namespace sim {
+template <typename T> void wait_for_either(stream<T, 0>& a, bool of_a, stream<T, 0>& b, bool of_b);
+}
+
 template <typename T> class stream<T, 0> {
+  friend void sim::wait_for_either<T>(stream<T, 0>& a, bool of_a, stream<T, 0>& b, bool of_b);
+
   std::string name_, reader_name_, writer_name_;
   std::deque<T> queue_;
   std::size_t depth_ = 0, peak_ = 0;  // depth 0: unbounded
@@ -215,7 +221,11 @@ template <typename T> class stream<T, 0> {
   std::size_t size() const { return queue_.size(); }
   // Most beats that were ever in it.
   std::size_t peak() const { return peak_; }
-  bool empty() const { return queue_.empty(); }
+  bool empty() const {
+    if (sim::this_process().empty()) return queue_.empty();
+    std::lock_guard<std::mutex> lock(sim::World::get().mutex);
+    return queue_.empty();
+  }
 
   T read() {
     const std::string& process = sim::this_process();
@@ -246,6 +256,29 @@ template <typename T> class stream<T, 0> {
   void operator>>(T& x) { x = read(); }
   void operator<<(const T& x) { write(x); }
 };
+
+namespace sim {
+
+// For a kernel that looks at two streams and finds nothing to do: returns when one of those it can use (of_a, of_b) has
+// something. Hardware looks again in the next cycle.
+template <typename T> void wait_for_either(stream<T, 0>& a, bool of_a, stream<T, 0>& b, bool of_b) {
+  const std::string what = of_a && of_b ? "'" + a.name_ + "' or '" + b.name_ + "'" : "'" + (of_a ? a : b).name_ + "'";
+  const std::string& process = this_process();
+  if (process.empty()) {
+    if ((of_a && !a.queue_.empty()) || (of_b && !b.queue_.empty())) return;
+    throw Underflow("stream " + what + " is waited for while it is empty");
+  }
+  World& world = World::get();
+  std::unique_lock<std::mutex> lock(world.mutex);
+  while (!(of_a && !a.queue_.empty()) && !(of_b && !b.queue_.empty())) {
+    const bool both = of_a && of_b;  // then no single process is waited for
+    stream<T, 0>& first = of_a ? a : b;
+    world.wait(lock, first.reader_, process, "read from empty stream " + what, false, both ? "" : first.name_,
+               both ? "" : first.writer_name_, both ? &b.reader_ : nullptr);
+  }
+}
+
+}  // namespace sim
 
 // The depth in the type is for synthesis; in simulation only set_depth bounds a stream.
 template <typename T, int DEPTH> class stream : public stream<T, 0> {

@@ -85,9 +85,11 @@ def test_choice_by_kind_and_by_node(run, tmp_path):
     ("{threshhold: hls}", ["`threshhold`, which is neither a layer nor a node", "did you mean threshold", "affine"]),
     ("{sgin: hls}", ["did you mean sign"]),
     ("{fifo: hls}", ["cannot choose for `fifo`", "always RTL"]),
-    ("{loop: hls}", ["cannot choose for `loop`", "has no HLS kernel"]),
+    ("{add: hls}", ["cannot choose for `add`", "has no HLS kernel"]),
+    ("{join_0: hls}", ["cannot choose for `join_0`", "the layer add has no HLS kernel"]),
 ])
-def test_names_that_do_not_exist(run, choice, words):
+def test_names_that_do_not_exist(run, choice, words, monkeypatch):
+    monkeypatch.setattr(implementation, "has_kernel", lambda cls: cls.stem != "add")  # such as a layer of one's own
     log = run(choice)
     for w in words:
         assert w in log

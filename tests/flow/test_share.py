@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bhvit.errors import UserError
-from bhvit.finn_flow import graph, ops
+from bhvit.finn_flow import graph, implementation, ops
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.passes.share import share, stages_with_blocks
 from bhvit.finn_flow.passes.unify import CannotShare, unify
@@ -118,3 +118,16 @@ def test_errors(built):
         assert re.search(why, str(e.value)), str(e.value)
     share(model, 3, [1, 2])
     assert any(n.name == "stage3_block2to3_gate" for n in model.graph.node if graph.is_loop(n))
+
+
+def test_engine_takes_the_form_of_its_first_block(built):
+    model = ops.load(built / "intermediate_models/step_specialize_layers.onnx")
+    for n in model.graph.node:
+        if n.name.startswith("stage3_block2_") and graph.stem(n) in ("shift", "duplicate"):
+            ops.implement(n, "hls")
+    share(model, 3, [1, 2])
+    implementation.finish(model, {"loop": "hls"})
+    engine = {n.name: n for n in model.graph.node if n.name.startswith("stage3_block2to3_")}
+    hls = {graph.stem(n) for n in engine.values() if ops.implementation(n) == "hls"}
+    assert {"shift", "loop"} <= hls <= {"shift", "loop", "duplicate"}
+    assert {ops.implementation(n) for n in engine.values()} == {"rtl", "hls"}

@@ -25,7 +25,9 @@ def fold(model, **foldings):
 
 def streaming(model, depth=2, **foldings):
     ops.to_integers(model)
-    model = graph.specialize(fold(model, **foldings), networks.PART)
+    model = fold(model, **foldings)
+    if not any(graph.is_loop(n) for n in model.graph.node):  # those with an engine are specialized when they get it
+        model = graph.specialize(model, networks.PART)
     graph.insert_duplicates(model)
     graph.insert_width_converters(model)
     return graph.insert_fifos(model, depth)

@@ -13,6 +13,7 @@ MUTATIONS: dict[str, tuple[str, str]] = {
     "int_linear": ("w, i * P::W_BITS", "w, (P::SIMD - 1 - i) * P::W_BITS"),
     "layer_norm": ("b >= 0; b--", "b > 0; b--"),
     "lookup": ("(1 << (P::IN_BITS - 1))", "(1 << (P::IN_BITS - 1)) - (i == 0 && In::get(x, i) > 0)"),
+    "loop": ("write_at = after(write_at);", "write_at = held;"),
     "map_pool": ("tap == 0 ?", "tap <= 1 ?"),
     "patchify": ("kh * P::COLUMNS + x", "kh * P::COLUMNS + x / 2"),
     "position_embedding": ("ap_int<SUM> sum = P::OFFSET;", "ap_int<SUM> sum = P::OFFSET + (1 << P::SH);"),

@@ -31,6 +31,25 @@ static void reconvergence(int depth, bool told = false) {
   std::cout << "sum " << sum << " peak " << first.peak() << "\n";
 }
 
+// One process takes what there is from two streams, `left` three times as often filled as `right`.
+static void either(int more) {
+  S left("left"), right("right");
+  left.set_depth(2);
+  right.set_depth(2);
+  int sum = 0;
+  hls::sim::Processes all;
+  all.add("left", [&] { for (int i = 0; i < 30; i++) left.write(1); });
+  all.add("right", [&] { for (int i = 0; i < 10; i++) right.write(100); });
+  all.add("both", [&] {
+    for (int i = 0; i < 40 + more; i++) {
+      while (left.empty() && right.empty()) hls::sim::wait_for_either(left, true, right, true);
+      sum += left.empty() ? right.read() : left.read();
+    }
+  });
+  all.run();
+  std::cout << "sum " << sum << "\n";
+}
+
 int main(int, char** words) {
   const std::string what = words[1];
   try {
@@ -42,6 +61,14 @@ int main(int, char** words) {
     if (what == "deep") reconvergence(4);
     if (what == "short") reconvergence(3);
     if (what == "guilty") reconvergence(3, true);
+    if (what == "either") either(0);
+    if (what == "neither") either(1);
+    if (what == "nothing") {
+      S left("left"), right("right");
+      right.write(1);
+      hls::sim::wait_for_either(left, true, right, true);
+      hls::sim::wait_for_either(left, true, right, false);
+    }
     if (what == "starved") {
       S s("never");
       hls::sim::Processes all;

@@ -45,15 +45,17 @@ def test_toy_network(tmp_path):
     assert prepare(model, tmp_path, jobs=1).compiled == 1 and compare(model, x).failures == []
 
 
-def test_shared_engines_are_refused():
+def test_shared_engines_are_refused(tmp_path):
     dims = [1, 3, 4]
     model = ops.new_model([("x", dims, None), ("back", dims, None)], ["y", "engine"])
     gate = ops.make_node(Loop(dims=[3, 4], rounds=2), ["x", "back"], ["engine", "y"], {}, model, "gate")
     model.graph.node.append(gate)
     model = as_hls(model)
-    assert model.graph.node[0].op_type == "BvLoop_rtl", "no HLS kernel: golden model"
-    with pytest.raises(UserError, match="cannot execute this graph node by node"):
-        compare(model, np.zeros(dims, int))
+    assert model.graph.node[0].op_type == "BvLoop_hls"
+    for refused in (lambda: prepare(model, tmp_path), lambda: compare(model, np.zeros(dims, int))):
+        with pytest.raises(UserError, match="cannot execute this graph node by node") as e:
+            refused()
+        assert "bhvit hls dataflow" in e.value.do and not list(tmp_path.iterdir()), "before anything is compiled"
 
 
 def test_folder_without_a_graph(tmp_path):

@@ -53,5 +53,12 @@ def test_waiting_for_a_process_that_ended_is_a_deadlock(program):
     assert program("starved") == "deadlock: process 'reader' waits to read from empty stream 'never'\n"
 
 
+def test_waiting_for_either_of_two_streams(program):
+    for _ in range(5):
+        assert program("either") == "sum 1030\n"
+    assert program("neither") == "deadlock: process 'both' waits to read from empty stream 'left' or 'right'\n"
+    assert "stream 'left' is waited for while it is empty" in program("nothing")
+
+
 def test_an_exception_comes_before_the_deadlock_it_causes(program):
     assert program("exception") == "process broken\n"

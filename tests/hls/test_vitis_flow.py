@@ -19,6 +19,7 @@ from bhvit.finn_flow.hls.csim import HlsCase
 from bhvit.finn_flow.hls.vitis import run as vitis
 from bhvit.finn_flow.hls.vitis import tools
 from bhvit.finn_flow.hls.vitis.project import TCL, WIDEST, Project, Target, tcl_list, tcl_word
+from bhvit.finn_flow.layers.loop import Loop
 from bhvit.finn_flow.layers.threshold import Threshold
 from bhvit.finn_flow.layers.tile import Tile
 from bhvit.tools import ToolMissing
@@ -102,6 +103,15 @@ def test_all_steps(stub, tmp_path, kind):
     assert data["ok"] and data["complete"] and data["source"] == "Vitis HLS" and data["tool"] == tools.NAMES[kind]
     text = vitis.table(data)
     assert "20..23" in text and "1 instances, 0 failed" in text and "xczu7ev" in text
+
+
+def test_gate_and_sets_with_the_streams_of_the_vendor(stub, tmp_path, monkeypatch):
+    stub(*KINDS["vitis_hls"])
+    monkeypatch.setenv("VITIS_STUB_COMPILE", str(csim.ap_types()))
+    for layer in (Loop(dims=[3, 4], rounds=3, SIMD=2), Threshold(dims=[3, 4], SIMD=2, sets=3, repeat=0, passes=3)):
+        case = HlsCase.random(layer, layer.stem)
+        found = run(Project(case, tmp_path / case.name, Target(TARGET.part, 250, ("csim",))), tmp_path)
+        assert found["ok"] and f"ok {case.name} " in (tmp_path / case.name / "csim.log").read_text(), found
 
 
 @pytest.mark.parametrize("kind, right", [("vitis_hls", True), ("unified", False)])

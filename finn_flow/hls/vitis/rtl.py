@@ -4,6 +4,9 @@ It is looked for where the tools put it: `<project>/<solution>/syn/verilog` (cla
 (unified), `project_<node>/sol1/impl/verilog` (FINN). Modules in `.v` files, memories in `.dat` files that `$readmemh`
 finds in the folder of the simulation. The top has AXI-stream ports, `ap_clk`, `ap_rst_n` and, with `ap_ctrl_none`, no
 others (UG1399, "Interfaces for Vivado IP Flow").
+
+In an engine that blocks share, the sets of constants are a stream of the top function (`in_set`, `out_set`) and a
+register of the design (`schedule`, see rtl/bv_loop.sv). The wrapper makes one of the other: RTL and HLS stand together.
 """
 
 from __future__ import annotations
@@ -17,10 +20,66 @@ from bhvit.errors import UserError
 
 from ...layers.base import Layer
 from ...streams import Stream
+from ..generate import IN_SET, OUT_SET, SETS, ports
 
 #: where Verilog lies below a project, in the order of preference; FINN's copy last
 PLACES = ("prj/solution1/syn/verilog", "work/hls/syn/verilog", "**/syn/verilog", "**/impl/verilog")
 _PORT = re.compile(r"\b(input|output)\s+(?:wire\s+|reg\s+|logic\s+)?(?:\[\s*(\d+)\s*:\s*0\s*\]\s*)?(\w+)")
+#: a layer in an engine: the set of a frame goes ahead of its first beat, before which the gate has written it
+_TAKE_SET = """
+  reg [3:0] slot;  // frames begun
+  reg told;        // the set of the next one is gone
+  reg [{bits}-1:0] beat;
+  wire first = beat == {bits}'d0;
+  wire in_set_V_TVALID = in0_V_TVALID && first && !told;
+  wire [7:0] in_set_V_TDATA = {{4'd0, schedule[4*slot+:4]}};
+  wire in_set_V_TREADY;
+  wire go = told || !first;
+  wire core_TREADY;
+  assign in0_V_TREADY = core_TREADY && go;
+  always @(posedge ap_clk) begin
+    if (!ap_rst_n) begin
+      slot <= 4'd0;
+      told <= 1'b0;
+      beat <= {bits}'d0;
+    end else begin
+      if (in_set_V_TVALID && in_set_V_TREADY) told <= 1'b1;
+      if (in0_V_TVALID && in0_V_TREADY) begin
+        beat <= beat == {bits}'d{last} ? {bits}'d0 : beat + 1'b1;
+        if (first) told <= 1'b0;
+        if (first) slot <= slot + 1'b1;
+      end
+    end
+  end
+"""
+#: the gate: what it says is in the schedule before the frame's first beat leaves
+_GIVE_SET = """
+  reg [3:0] said, begun;  // frames
+  reg [{bits}-1:0] beat;
+  wire out_set_V_TVALID;
+  wire [7:0] out_set_V_TDATA;
+  wire first = beat == {bits}'d0;
+  wire go = !first || said != begun;
+  wire core_TVALID;
+  assign out0_V_TVALID = core_TVALID && go;
+  always @(posedge ap_clk) begin
+    if (!ap_rst_n) begin
+      schedule <= 64'd0;
+      said <= 4'd0;
+      begun <= 4'd0;
+      beat <= {bits}'d0;
+    end else begin
+      if (out_set_V_TVALID) begin
+        schedule[4*said+:4] <= out_set_V_TDATA[3:0];
+        said <= said + 1'b1;
+      end
+      if (out0_V_TVALID && out0_V_TREADY) begin
+        beat <= beat == {bits}'d{last} ? {bits}'d0 : beat + 1'b1;
+        if (first) begun <= begun + 1'b1;
+      end
+    end
+  end
+"""
 _CONTROL = {"ap_start", "ap_done", "ap_idle", "ap_ready", "ap_continue"}
 
 
@@ -109,15 +168,28 @@ class HlsRtl:
         Raises:
             HlsRtlError: a port is missing, has another width, or is not known.
         """
-        ports, connections = ["input wire ap_clk", "input wire ap_rst_n"], {"ap_clk": "ap_clk"}
+        lines, connections = ["input wire ap_clk", "input wire ap_rst_n"], {"ap_clk": "ap_clk"}
         connections |= {"ap_rst": "!ap_rst_n"} if "ap_rst" in self.ports else {"ap_rst_n": "ap_rst_n"}
-        for kind, direction, back, streams in (("in", "input", "output", layer.inputs()),
-                                               ("out", "output", "input", layer.outputs())):
-            for i, st in enumerate(streams):
-                p = f"{kind}{i}_V"
-                ports += [f"{direction} wire [{st.padded_width - 1}:0] {p}_TDATA", f"{direction} wire {p}_TVALID",
-                          f"{back} wire {p}_TREADY"]
-                connections |= self._stream(f"{kind}{i}", st, direction)
+        body = ""
+        for p, st in ports(layer):
+            direction, back = ("input", "output") if p.startswith("in") else ("output", "input")
+            stream = self._stream(p, st, direction)
+            connections |= stream
+            if st is SETS:
+                register, text = ("output reg", _GIVE_SET) if p == OUT_SET else ("input wire", _TAKE_SET)
+                lines.append(f"{register} [63:0] schedule")
+                other = "out0" if p == OUT_SET else "in0"
+                beats = dict(ports(layer))[other].beats
+                body = text.format(bits=max(1, (beats - 1).bit_length()), last=beats - 1)
+                continue
+            lines += [f"{direction} wire [{st.padded_width - 1}:0] {p}_V_TDATA", f"{direction} wire {p}_V_TVALID",
+                      f"{back} wire {p}_V_TREADY"]
+        inner = dict(zip(connections.values(), connections))
+        if OUT_SET in dict(ports(layer)):
+            connections |= {inner["out0_V_TVALID"]: "core_TVALID", inner["out0_V_TREADY"]: "out0_V_TREADY && go",
+                            inner["out_set_V_TREADY"]: "1'b1"}
+        if IN_SET in dict(ports(layer)):
+            connections |= {inner["in0_V_TVALID"]: "in0_V_TVALID && go", inner["in0_V_TREADY"]: "core_TREADY"}
         if control := sorted(_CONTROL & self.ports.keys()):
             raise HlsRtlError(f"The HLS module `{self.top}` waits to be started.", ", ".join(control),
                               "its top function has a block-level protocol", "synthesize it with ap_ctrl_none")
@@ -127,8 +199,8 @@ class HlsRtl:
             raise HlsRtlError(f"The HLS module `{self.top}` lacks ports.", ", ".join(missing))
         nl = ",\n    "
         return (f"// Generated: the Verilog of Vitis HLS for {self.node}, under the ports of a stitched design.\n"
-                f"`default_nettype none\nmodule {self.module} (\n    {nl.join(ports)}\n);\n  {self.top} core (\n    "
-                + nl.join(f".{k}({v})" for k, v in connections.items())
+                f"`default_nettype none\nmodule {self.module} (\n    {nl.join(lines)}\n);\n{body}"
+                f"  {self.top} core (\n    " + nl.join(f".{k}({v})" for k, v in connections.items())
                 + "\n  );\nendmodule\n`default_nettype wire\n")
 
 

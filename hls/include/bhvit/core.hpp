@@ -78,9 +78,13 @@ template <int W> ap_uint<bits_of(W)> popcount(const ap_uint<W>& x) {
   return n;
 }
 
-// Constant set of the current frame: advances after every REPEAT frames, modulo SETS. One object per instance.
+// Constant set of the current frame. REPEAT >= 1: advances after every REPEAT frames, modulo SETS. REPEAT = 0, a layer of
+// an engine that blocks share: a stream brings the set of every frame, in the order in which the gate (loop.hpp) lets the
+// frames in; a port without a handshake would be read before the gate has chosen. One object per instance.
+typedef ap_uint<8> set_beat;
+
 template <int SETS, int REPEAT> struct SetCounter {
-  static_assert(SETS > 0 && REPEAT > 0, "SETS and REPEAT are at least 1.");
+  static_assert(SETS > 0 && REPEAT > 0, "SETS is at least 1, and REPEAT, unless a gate says the sets, too.");
   int set, frame;
   constexpr SetCounter() : set(0), frame(0) {}
   int next() {
@@ -89,6 +93,13 @@ template <int SETS, int REPEAT> struct SetCounter {
     if (frame == REPEAT - 1) set = set == SETS - 1 ? 0 : set + 1;
     frame = frame == REPEAT - 1 ? 0 : frame + 1;
     return now;
+  }
+};
+template <int SETS> struct SetCounter<SETS, 0> {
+  static_assert(SETS > 0 && SETS <= 16, "An engine has 1 to 16 sets of constants: SETS.");
+  int next(hls::stream<set_beat>& in_set) {
+#pragma HLS INLINE
+    return int(in_set.read());
   }
 };
 
