@@ -129,7 +129,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         return r.status == 0 and (r.pace or math.inf) <= interval * (1 + TOLERANCE) + 2
 
     if small:
-        trimmer = Trimmer(model, depths, high, bounds, lambda d, what: run(frames, 0, d, what), keeps,
+        trimmer = Trimmer(model, depths, high, bounds, lambda d, what: run(frames, math.ceil(interval), d, what), keeps,
                           lambda n, mark: round_depth(mark, widths[n]))
         trimmer.trim()
         bits = [sum(d[n] * widths[n] for n in d) / 1e6 for d in (depths, trimmer.depths)]

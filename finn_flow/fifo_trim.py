@@ -90,9 +90,16 @@ class Trimmer:
         result, states = self.run(trial, f"{len(group)} FIFOs of {mbit:.2f} Mbit cut to {depth} beats")
         if not self.keeps(result):
             return False
-        self.high = {s.name: s.max_count for s in states}
-        self.depths = {n: self.rounded(n, self.high[n]) if n in self.residuals else d for n, d in trial.items()}
+        high = {s.name: s.max_count for s in states}
+        depths = {n: self.rounded(n, high[n]) if n in self.residuals else d for n, d in trial.items()}
+        if self.size(depths) >= self.size(self.depths):  # what was taken away waits in residuals now
+            return False
+        self.high, self.depths = high, depths
         return True
+
+    def size(self, depths: Mapping[str, int]) -> int:
+        """Bits of all FIFOs with these depths."""
+        return sum(d * self.width[n] for n, d in depths.items())
 
 
 def residuals(model: ModelWrapper, high: Mapping[str, int]) -> set[str]:

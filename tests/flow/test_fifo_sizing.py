@@ -94,6 +94,21 @@ def test_groups_are_cut_as_long_as_the_interval_is_kept(monkeypatch):
     assert {trimmer.depths[n] for n in free} == {701}, "residuals take what they needed in the trial"
 
 
+def test_a_cut_that_fills_residuals_is_none():
+    """What the cut FIFOs do not hold any more waits in front of the joins: nothing is gained."""
+    model = streaming(networks.residual(tokens=6400), **FOLDINGS)
+    names = [f.name for f in graph.fifos(model)]
+    depths = dict.fromkeys(names, 1000)
+
+    def run(trial, what):
+        return True, [SimpleNamespace(name=n, max_count=90_000) for n in trial]
+
+    trimmer = Trimmer(model, dict(depths), dict.fromkeys(names, 900), dict.fromkeys(names, 10**6), run, bool,
+                      lambda _, mark: mark + 1)
+    trimmer.trim()
+    assert trimmer.trials > 1 and trimmer.depths == depths
+
+
 def test_slow_fifos_become_registers():
     """Beats far apart: no memory where two registers in a row are enough; one FIFO needs its memory."""
     model = streaming(networks.residual(tokens=64), **FOLDINGS)
