@@ -40,7 +40,7 @@ def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | 
     from bhvit.finn_flow.build import build, cosim
     from bhvit.finn_flow.config import load_config
     from bhvit.finn_flow.devices import device_of
-    from bhvit.finn_flow.explore import record as records
+    from bhvit.finn_flow.explore import large
     from bhvit.finn_flow.sim.design import Design
     from bhvit.finn_flow.synth_build import synthesize_build
 
@@ -62,12 +62,12 @@ def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | 
                 bar.update(done, info=name)
 
             synthesis = synthesize_build(out, jobs=config.jobs, progress=tell)
-    record = records.record(out, config, root=ROOT, command=" ".join(["bhvit", *sys.argv[1:]]),
+    record = large.record(out, config, root=ROOT, command=" ".join(["bhvit", *sys.argv[1:]]),
                             images=f"{plain['images']} of {reference or data}", cosim=plain, stalled=slow,
                             synthesis=synthesis)
     file = out / "report" / "record.json"
     file.write_text(json.dumps(record, indent=1) + "\n")
-    emit(record, as_json, records.text(record) + f"\nwritten: {file}")
+    emit(record, as_json, large.text(record) + f"\nwritten: {file}")
     for result in (plain, slow):
         if result is not None:
             refuse_difference(result, out)

@@ -11,7 +11,7 @@ from onnx import helper
 from bhvit.errors import CheckFailed, UserError
 from bhvit.finn_flow import build as flow
 from bhvit.finn_flow import build_key, cosim, estimate, folding, graph, ops, stitch
-from bhvit.finn_flow.explore import plots, record, tradeoff
+from bhvit.finn_flow.explore import large, plots, tradeoff
 from bhvit.finn_flow.explore.graph_picture import draw, layout
 
 from . import networks
@@ -166,16 +166,16 @@ def test_what_looks_at_builds_is_no_part_of_them(monkeypatch, tmp_path):
 
 def test_a_record_judges_every_limit():
     counts = {"lut": 172_801, "bram18": 530, "uram": 82, "dsp": 1296}
-    share = record.shares(counts, "xczu7ev-ffvc1156-2-e")
+    share = large.shares(counts, "xczu7ev-ffvc1156-2-e")
     assert share == {"lut": 0.75, "bram18": 0.8494, "uram": 0.8542, "dsp": 0.75}
     r = {"target_cycles": 100, "cosim": {"mean_interval_cycles": 101.0, "interval_cycles": 90.0, "latency_cycles": 5},
          "estimate": {**counts, "share": share}}
-    met = {k: v["met"] for k, v in record.verdict(r).items()}
+    met = {k: v["met"] for k, v in large.verdict(r).items()}
     assert met == {"interval_cycles": False, "latency_cycles": True, "lut_share": True, "bram18_share": True,
                    "uram_share": False, "dsp_share": True}
     r["synthesis"] = {**counts, "share": {**share, "lut": 0.76}}
-    assert not record.verdict(r)["lut_share"]["met"], "what was synthesized counts, not the estimate"
-    none = record.shares({**counts, "uram": 1}, "xczu9eg-ffvb1156-2-e")
+    assert not large.verdict(r)["lut_share"]["met"], "what was synthesized counts, not the estimate"
+    none = large.shares({**counts, "uram": 1}, "xczu9eg-ffvb1156-2-e")
     assert none["uram"] is None
     r["synthesis"] = {**counts, "uram": 1, "share": none}
-    assert not record.verdict(r)["uram_share"]["met"], "an UltraRAM on a device without"
+    assert not large.verdict(r)["uram_share"]["met"], "an UltraRAM on a device without"
