@@ -75,22 +75,39 @@ struct Stream {
   Stalls stalls;
 };
 
-// A memory of limited bandwidth: bursts of 1 KiB arrive 40 to 300 cycles after they were asked for, in order, up to four
-// of them are held or under way.
-struct Memory {
+// A reader of a memory: bursts of 1 KiB arrive 40 to 300 cycles after they were asked for, in order, up to four of them are
+// held or under way.
+struct Reader {
   static constexpr uint64_t kBurst = 1024, kOpen = 4;
   Rng rng{1};
-  double rate = 0, credit = 0;
   uint64_t held = 0;                     // bytes that are here
   std::vector<uint64_t> due;             // cycles at which bursts arrive
-  void cycle(uint64_t now) {
-    credit = std::min(credit + rate, double(kBurst));
-    if (credit >= double(kBurst) && held + due.size() * kBurst + kBurst <= kOpen * kBurst) {
-      credit -= double(kBurst);
-      const uint64_t at = now + 40 + rng.percent() * 26 / 10;
-      due.push_back(due.empty() ? at : std::max(at, due.back()));
-    }
+  bool wants() const { return held + due.size() * kBurst + kBurst <= kOpen * kBurst; }
+  void ask(uint64_t now) {
+    const uint64_t at = now + 40 + rng.percent() * 26 / 10;
+    due.push_back(due.empty() ? at : std::max(at, due.back()));
+  }
+  void arrive(uint64_t now) {
     while (!due.empty() && due.front() <= now) { held += kBurst; due.erase(due.begin()); }
+  }
+};
+
+// The memory: its bandwidth goes to the readers that want a burst, in turn.
+struct Memory {
+  double rate = 0, credit = 0;
+  size_t turn = 0;
+  std::vector<Reader> readers;
+  void cycle(uint64_t now) {
+    credit = std::min(credit + rate, double(Reader::kBurst));
+    for (size_t tried = 0; credit >= double(Reader::kBurst) && tried < readers.size(); tried++) {
+      Reader& r = readers[turn];
+      turn = (turn + 1) % readers.size();
+      if (r.wants()) {
+        credit -= double(Reader::kBurst);
+        r.ask(now);
+      }
+    }
+    for (Reader& r : readers) r.arrive(now);
   }
 };
 
@@ -109,7 +126,7 @@ std::vector<uint8_t> read_file(const std::string& name) {
 
 int main(int argc, char** argv) {
   std::vector<Stream> ins, outs, weights;
-  std::vector<Memory> memories;
+  Memory memory;
   double bandwidth = 0;
   uint64_t patience = 100000, throttle = 0, progress = 0;
   uint64_t burst = 0, in_seed = 1, out_seed = 1;
@@ -149,8 +166,9 @@ int main(int argc, char** argv) {
 
   for (size_t i = 0; i < weights.size(); ++i) {
     weights[i].stalls = Stalls{Rng(in_seed + 500 + 1000 * i), in_pct, 0};
-    memories.push_back(Memory{Rng(in_seed + 900 + i), bandwidth / double(weights.size()), 0, 0, {}});
+    memory.readers.push_back(Reader{Rng(in_seed + 900 + i), 0, {}});
   }
+  memory.rate = bandwidth;
 
   VerilatedContext ctx;
   ctx.commandArgs(argc, argv);
@@ -218,13 +236,13 @@ int main(int argc, char** argv) {
 #define OUT_PORT(i, D, V, R) top.R = !outs[i].stalls.next();
 #define WEIGHT_PORT(i, D, V, R)                                                                     \
     { Stream& st = weights[i];                                                                      \
-      Memory& m = memories[i];                                                                      \
+      Reader& r = memory.readers[i];                                                                \
       const bool idle = st.stalls.next();                                                           \
-      if (m.rate) m.cycle(cycle);                                                                   \
-      if (!st.offered && !idle && (!m.rate || m.held >= st.bytes)) {                                \
-        st.offered = true; if (m.rate) m.held -= st.bytes;                                          \
+      if (!st.offered && !idle && (!memory.rate || r.held >= st.bytes)) {                           \
+        st.offered = true; if (memory.rate) r.held -= st.bytes;                                     \
         put(top.D, &st.data[st.done * st.bytes], st.bytes); }                                       \
       top.V = st.offered; }
+    if (memory.rate) memory.cycle(cycle);
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
