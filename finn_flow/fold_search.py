@@ -100,11 +100,14 @@ def _converter(dims: tuple[int, ...], dtype: str, a: tuple[int, int], b: tuple[i
 
 
 class Search:
-    """Foldings of a graph under a target; ``found`` holds the layer chosen for each node."""
+    """Foldings of a graph under a target; ``found`` holds the layer chosen for each node.
 
-    def __init__(self, model: ModelWrapper, target: int, prices: Prices) -> None:
+    tokens: at most so many tokens per beat, more only where a layer is too slow otherwise; None: as many as pay.
+    """
+
+    def __init__(self, model: ModelWrapper, target: int, prices: Prices, tokens: int | None = None) -> None:
         self.nodes = list(model.graph.node)
-        self.target, self.prices = target, prices
+        self.target, self.prices, self.tokens = target, prices, tokens
         self.found: dict[str, Layer] = {}
         self.options = {n.name: self._options(n) for n in self.nodes}
         self._own = {n: {id(c): p for _, p, c in o} for n, o in self.options.items()}
@@ -129,7 +132,10 @@ class Search:
                             where=f"layer {node.name} ({layer.stem})",
                             why=f"its fastest legal folding takes {fastest} cycles per frame",
                             do=f"ask for {fastest} cycles or more, or change the network's shape")
-        return fast
+        if self.tokens is None:
+            return fast
+        most = max(self.tokens, min(getattr(c, "TP", 1) for _, _, c in fast))
+        return [f for f in fast if getattr(f[2], "TP", 1) <= most]
 
     def join(self, edge: tuple[str, int, str, int], layer: Layer | None = None, name: str = "") -> float:
         """Cost of the converter in an edge whose ends are chosen, with ``layer`` for node ``name``."""

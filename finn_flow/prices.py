@@ -58,7 +58,7 @@ def cheapest(store: Store, prices: Prices) -> Cost:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a layer takes whatever things cost: look-up tables of its logic and of the smallest FIFOs behind its outputs,
+    """What a layer takes whatever the prices: look-up tables of its logic and of the smallest FIFOs behind its outputs,
     DSPs, and for every memory what it can be made of."""
 
     lut: float
