@@ -12,6 +12,7 @@ import click
 
 from ..errors import UserError
 from ..progress import Progress
+from ..tools import findings
 from .demo import ROOT
 from .main import emit, json_option
 
@@ -81,12 +82,13 @@ def pareto(build_file: Path, folder: Path | None, pairs: tuple[str, ...], out: P
     from bhvit.finn_flow.explore.record import record, write_files
 
     config, _, model, out = start(build_file, folder, pairs, out, "pareto")
+    begun = record(config, command())
     with Progress("designs") as bar:
         data: dict[str, Any] = run(
             design.with_engines(model, config), config, targets=targets or None, fps=fps,
             progress=lambda p: bar.advance(info=f"interval {p.interval:,}: {p.fullest} at "
                                                 f"{100 * p.fullest_share:.0f} % of its limit"))
-    data = {**record(config, command()), **data}
+    data = {**begun, **data}
     files = write_files(out, data, markdown(data), lambda f: plots.pareto(f.subplots(2, 2).flat, data))
     emit(data, as_json, markdown(data) + f"\n{data['seconds']:.0f} s; written: {', '.join(map(str, files))}")
 
@@ -120,6 +122,7 @@ def ablation(build_file: Path, folder: Path | None, pairs: tuple[str, ...], out:
     names = [v.name for v in variants(config)]
     if unknown := [n for n in only if n not in names]:
         raise UserError(f"There is no variant `{unknown[0]}`.", "--only", do=f"choose from {', '.join(names)}")
+    begun = record(config, command())
     with Progress("variants") as bar:
         def tell(done: int, total: int, name: str) -> None:
             bar.total = total
@@ -127,6 +130,41 @@ def ablation(build_file: Path, folder: Path | None, pairs: tuple[str, ...], out:
 
         data = ablate(model, config, lambda c: source.lowered_again(c, folder, bar.say), measured_popcounts(),
                       only={"build", *only} if only else None, progress=tell)
-    data = {**record(config, command()), **data}
+    data = {**begun, **data}
     files = write_files(out, data, markdown(data))
     emit(data, as_json, markdown(data) + f"\n\n{data['seconds']:.0f} s; written: {', '.join(map(str, files))}")
+
+
+@explore.command()
+@_options
+@click.option("--only", multiple=True, metavar="STEM", help="Only these kinds of layers. Repeatable.")
+def calibration(build_file: Path, folder: Path | None, pairs: tuple[str, ...], out: Path | None, only: tuple[str, ...],
+                as_json: bool) -> None:
+    """The formulas for logic against Yosys: instances of every kind of layer in BUILD.yaml's network.
+
+    It is folded for the target of the build and for four times as many cycles. A quarter of an hour for BHViT-tiny; what has been synthesized is kept in the build folder.
+    """
+    from bhvit.finn_flow.explore import design
+    from bhvit.finn_flow.explore.calibration import calibrate, markdown, spread
+    from bhvit.finn_flow.explore.record import record, write_files
+    from bhvit.finn_flow.layers.registry import layers
+
+    if unknown := [s for s in only if s not in layers()]:
+        raise UserError(f"There is no layer `{unknown[0]}`.", "--only", do=f"choose from {', '.join(layers())}")
+    config, folder, model, out = start(build_file, folder, pairs, out, "calibration")
+    target = design.target_of(config)
+    cheap = config.model_copy(update={"optimize": "cost"})  # any folding will do
+    instances = spread(design.with_engines(model, config), cheap, (target, 4 * target))
+    begun = record(config, command())
+    with Progress("Yosys") as bar:
+        def tell(done: int, total: int, name: str) -> None:
+            bar.total = total
+            bar.update(done, info=name)
+
+        data = calibrate([x for x in instances if not only or x.stem in only], folder / "synth", tell)
+    yosys = next((f.version for f in findings() if "yosys" in f.name), None)
+    data = {**begun, "network": config.model.stem, "targets": [target, 4 * target],
+            "evidence": "Yosys, synth_xilinx -family xcup, out of context, random constants, memories in block RAM",
+            "tool": yosys, **data}
+    files = write_files(out, data, markdown(data))
+    emit(data, as_json, markdown(data) + f"\n{data['seconds']:.0f} s; written: {', '.join(map(str, files))}")
