@@ -142,7 +142,8 @@ def calibration(build_file: Path, folder: Path | None, pairs: tuple[str, ...], o
                 as_json: bool) -> None:
     """The formulas for logic against Yosys: instances of every kind of layer in BUILD.yaml's network.
 
-    It is folded for the target of the build and for four times as many cycles. A quarter of an hour for BHViT-tiny; what has been synthesized is kept in the build folder.
+    It is folded for the target of the build and for four times as many cycles. A quarter of an hour for BHViT-tiny;
+    what has been synthesized is kept in the build folder.
     """
     from bhvit.finn_flow.explore import design
     from bhvit.finn_flow.explore.calibration import calibrate, markdown, spread
