@@ -25,7 +25,7 @@ from ..synth import synthesize
 from .design import fold
 
 #: estimated look-up tables of the instances that are synthesized: less says little, more takes long
-LEAST, MOST = 60, 2000
+LEAST, MOST = 30, 2600
 #: instances of a kind: at these parts of the kind's instances, ordered by size
 PLACES = (0.0, 0.5, 1.0)
 
