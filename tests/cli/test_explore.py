@@ -35,6 +35,7 @@ def test_ablation(run, toy, built):
     (["pareto", "--set", "rows=frame"], ["another network", "`rows` is rotate there and frame here", "--build FOLDER"]),
     (["pareto", "-o", "x.txt"], ["no .json file", "x.json"]),
     (["pareto", "--set", "part=xqvu1"], ["resources are not known", "devices.py"]),
+    (["calibration", "--only", "afine"], ["no layer `afine`", "choose from", "affine"]),
     (["ablation", "--only", "tokns"], ["no variant `tokns`", "choose from build, rows"]),
 ])
 def test_wrong_use(run, toy, built, argv, phrases):
