@@ -138,15 +138,18 @@ def ablation(build_file: Path, folder: Path | None, pairs: tuple[str, ...], out:
 @explore.command()
 @_options
 @click.option("--only", multiple=True, metavar="STEM", help="Only these kinds of layers. Repeatable.")
+@click.option("--like", type=click.Path(path_type=Path, dir_okay=False),
+              help="Earlier result (*.json): its instances again, and its medians beside the new ones.")
+@click.option("--examples", "small", is_flag=True, help="Two small examples of every declaration instead.")
 def calibration(build_file: Path, folder: Path | None, pairs: tuple[str, ...], out: Path | None, only: tuple[str, ...],
-                as_json: bool) -> None:
+                like: Path | None, small: bool, as_json: bool) -> None:
     """The formulas for logic against Yosys: instances of every kind of layer in BUILD.yaml's network.
 
     It is folded for the target of the build and for four times as many cycles. A quarter of an hour for BHViT-tiny;
     what has been synthesized is kept in the build folder.
     """
     from bhvit.finn_flow.explore import design
-    from bhvit.finn_flow.explore.calibration import calibrate, markdown, spread
+    from bhvit.finn_flow.explore.calibration import calibrate, examples, markdown, same, spread
     from bhvit.finn_flow.explore.record import record, write_files
     from bhvit.finn_flow.layers.registry import layers
 
@@ -155,7 +158,18 @@ def calibration(build_file: Path, folder: Path | None, pairs: tuple[str, ...], o
     config, folder, model, out = start(build_file, folder, pairs, out, "calibration")
     target = design.target_of(config)
     cheap = config.model_copy(update={"optimize": "cost"})  # any folding will do
-    instances = spread(design.with_engines(model, config), cheap, (target, 4 * target))
+    earlier = None
+    if like is not None:
+        try:
+            earlier = json.loads(like.read_text())
+            instances = same(earlier)
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise UserError("The earlier result cannot be used.", like, f"{type(e).__name__}: {e}",
+                            "name a result of `bhvit explore calibration`") from e
+    elif small:
+        instances = examples()
+    else:
+        instances = spread(design.with_engines(model, config), cheap, (target, 4 * target))
     begun = record(config, command())
     with Progress("Yosys") as bar:
         def tell(done: int, total: int, name: str) -> None:
@@ -167,5 +181,7 @@ def calibration(build_file: Path, folder: Path | None, pairs: tuple[str, ...], o
     data = {**begun, "network": config.model.stem, "targets": [target, 4 * target],
             "evidence": "Yosys, synth_xilinx -family xcup, out of context, random constants, memories in block RAM",
             "tool": yosys, **data}
+    if earlier is not None:
+        data["before"] = {**earlier["kinds"], "all": earlier["total"]}
     files = write_files(out, data, markdown(data))
     emit(data, as_json, markdown(data) + f"\n{data['seconds']:.0f} s; written: {', '.join(map(str, files))}")

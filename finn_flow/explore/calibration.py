@@ -61,6 +61,16 @@ def spread(model: ModelWrapper, config: BuildConfig, targets: Iterable[int]) -> 
     return chosen
 
 
+def examples(count: int = 2) -> list[Layer]:
+    """The first examples of every declaration, small shapes: instances that no formula was fitted to."""
+    return [in_block_ram(cls(**a)) for cls in layers().values() for a in cls.examples()[:count]]
+
+
+def same(data: dict[str, Any]) -> list[Layer]:
+    """The instances of an earlier result: how changed formulas compare."""
+    return [layers()[r["layer"]](**r["attributes"]) for r in data["rows"]]
+
+
 def calibrate(instances: list[Layer], cache: Path, progress: Callable[[int, int, str], None] | None = None,
               ) -> dict[str, Any]:
     """Synthesize and compare.
@@ -96,9 +106,14 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def markdown(data: dict[str, Any]) -> str:
     """The table by kind of layer."""
-    lines = ["| layer | instances | estimate / Yosys, median | least | most | DSPs exact |",
-             "|---|---:|---:|---:|---:|---:|"]
+    before = data.get("before") or {}
+    lines = ["| layer | instances | estimate / Yosys, median | least | most |" + " median before |" * bool(before)
+             + " DSPs exact |", "|---|---:|---:|---:|---:|---:|" + "---:|" * bool(before)]
     for name, k in {**data["kinds"], "all": data["total"]}.items():
-        lines.append(f"| {name} | {k['instances']} | {k['median']:.2f} | {k['least']:.2f} | {k['most']:.2f} | "
+        old = f"{before[name]['median']:.2f} | " if name in before else " | " * bool(before)
+        lines.append(f"| {name} | {k['instances']} | {k['median']:.2f} | {k['least']:.2f} | {k['most']:.2f} | {old}"
                      f"{k['dsp_exact']} of {k['instances']} |")
-    return "\n".join([*lines, "", f"Sum of all instances: {data['total']['sum']:.2f}. Evidence: {data['evidence']}."])
+    sums = f"Sum of all instances: {data['total']['sum']:.2f}"
+    if before:
+        sums += f", before {before['all']['sum']:.2f}"
+    return "\n".join([*lines, "", f"{sums}. Evidence: {data['evidence']}."])
