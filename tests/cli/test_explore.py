@@ -36,6 +36,7 @@ def test_ablation(run, toy, built):
     (["pareto", "-o", "x.txt"], ["no .json file", "x.json"]),
     (["pareto", "--set", "part=xqvu1"], ["resources are not known", "devices.py"]),
     (["calibration", "--only", "afine"], ["no layer `afine`", "choose from", "affine"]),
+    (["calibration", "--like", "nowhere.json"], ["earlier result cannot be used", "nowhere.json"]),
     (["ablation", "--only", "tokns"], ["no variant `tokns`", "choose from build, rows"]),
 ])
 def test_wrong_use(run, toy, built, argv, phrases):

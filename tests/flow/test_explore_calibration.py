@@ -51,6 +51,19 @@ def test_ratios(monkeypatch, tmp_path):
     assert "| affine | 3 | 0.5" in text and "2 of 3" in text and "Evidence: Yosys." in text
 
 
+def test_the_same_instances_again(monkeypatch, tmp_path):
+    small = calibration.examples(1)
+    assert [x.stem for x in small] == list(layers()) and len(calibration.examples()) == 2 * len(layers())
+    monkeypatch.setattr(calibration, "synthesize", lambda layer, cache: result(200))
+    first = calibration.calibrate(small, tmp_path)
+    assert calibration.same(first) == small
+    text = calibration.markdown({**first, "evidence": "Yosys",
+                                 "before": {"affine": {"median": 7.5}, "all": {"median": 8.5, "sum": 9.5}}})
+    rows = {line.split(" | ")[0][2:]: line for line in text.splitlines() if line.startswith("| ")}
+    assert " 7.50 | " in rows["affine"] and " 8.50 | " in rows["all"] and "before 9.50" in text
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {8}
+
+
 @pytest.mark.full
 def test_a_real_instance(tmp_path):
     kind = layers()["affine"]
