@@ -68,8 +68,10 @@ def prices_of(device: Device, config: MemoryConfig) -> Prices:
 
 
 def fit(model: ModelWrapper, target: int, device: Device, config: MemoryConfig,
-        say: Callable[[str], None] = lambda _: None) -> Fit:
+        say: Callable[[str], None] = lambda _: None, tokens: int | None = None) -> Fit:
     """The folding for ``target`` cycles that leaves the most of the scarcest resource.
+
+    tokens: at most so many tokens per beat, where the target allows.
 
     Raises:
         UserError: the target cannot be met by any folding.
@@ -77,7 +79,7 @@ def fit(model: ModelWrapper, target: int, device: Device, config: MemoryConfig,
     limits = budgets(device, config)
     prices, best = prices_of(device, config), None
     for i in range(ROUNDS):
-        found = folding.choose(model, target, prices)
+        found = folding.choose(model, target, prices, tokens)
         folded = copy.deepcopy(model)
         graph.insert_width_converters(folding.apply(folded, found))
         use = usage(folded, prices)

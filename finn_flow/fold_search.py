@@ -22,7 +22,7 @@ from bhvit.errors import UserError
 from . import ops
 from .layers.base import FoldingError, Layer
 from .layers.registry import layers
-from .prices import Prices, cost
+from .prices import Needs, Prices, needs
 from .streams import Stream
 
 #: tokens per beat that are tried
@@ -63,8 +63,14 @@ def _foldings(cls: type[Layer], text: str) -> tuple[Layer, ...]:
 
 
 @lru_cache(maxsize=_CACHE)
+def _needs(cls: type[Layer], text: str, scope: Prices) -> tuple[tuple[int, Needs, Layer], ...]:
+    """(cycles, needs, layer) of every legal folding: formulas are the slow part, and prices change often."""
+    return tuple((c.frame_cycles, needs(c, scope), c) for c in _foldings(cls, text))
+
+
+@lru_cache(maxsize=_CACHE)
 def _candidates(cls: type[Layer], text: str, prices: Prices) -> tuple[Candidate, ...]:
-    found = [(c.frame_cycles, cost(c, prices), c) for c in _foldings(cls, text)]
+    found = [(cycles, n.at(prices), c) for cycles, n, c in _needs(cls, text, prices.scope)]
     return tuple(sorted(found, key=lambda f: (f[1], f[2].outputs()[0].width)))
 
 
@@ -75,25 +81,35 @@ def candidates(layer: Layer, prices: Prices) -> tuple[Candidate, ...]:
 
 
 @lru_cache(maxsize=8 * _CACHE)
+def _converter_needs(dims: tuple[int, ...], dtype: str, a: tuple[int, int], b: tuple[int, int], passes: int,
+                     scope: Prices) -> tuple[int, Needs] | None:
+    try:
+        c = ops.make_layer(layers()["width_converter"], dims=list(dims), dtype=dtype, SIMD_IN=a[0], TP_IN=a[1],
+                           SIMD_OUT=b[0], TP_OUT=b[1], passes=passes)
+    except (FoldingError, ValueError):
+        return None
+    return c.frame_cycles, needs(c, scope)
+
+
+@lru_cache(maxsize=8 * _CACHE)
 def _converter(dims: tuple[int, ...], dtype: str, a: tuple[int, int], b: tuple[int, int], passes: int,
                prices: Prices) -> tuple[int, float]:
     """(cycles, cost) of the width converter from (SIMD, TP) a to b; nothing when they agree."""
     if a == b:
         return 0, 0.0
-    try:
-        c = ops.make_layer(layers()["width_converter"], dims=list(dims), dtype=dtype, SIMD_IN=a[0], TP_IN=a[1],
-                           SIMD_OUT=b[0], TP_OUT=b[1], passes=passes)
-    except (FoldingError, ValueError):
-        return 1 << 60, math.inf
-    return c.frame_cycles, cost(c, prices)
+    found = _converter_needs(dims, dtype, a, b, passes, prices.scope)
+    return (1 << 60, math.inf) if found is None else (found[0], found[1].at(prices))
 
 
 class Search:
-    """Foldings of a graph under a target; ``found`` holds the layer chosen for each node."""
+    """Foldings of a graph under a target; ``found`` holds the layer chosen for each node.
 
-    def __init__(self, model: ModelWrapper, target: int, prices: Prices) -> None:
+    tokens: at most so many tokens per beat, more only where a layer is too slow otherwise; None: as many as pay.
+    """
+
+    def __init__(self, model: ModelWrapper, target: int, prices: Prices, tokens: int | None = None) -> None:
         self.nodes = list(model.graph.node)
-        self.target, self.prices = target, prices
+        self.target, self.prices, self.tokens = target, prices, tokens
         self.found: dict[str, Layer] = {}
         self.options = {n.name: self._options(n) for n in self.nodes}
         self._own = {n: {id(c): p for _, p, c in o} for n, o in self.options.items()}
@@ -119,7 +135,10 @@ class Search:
                             where=f"layer {node.name} ({layer.stem})",
                             why=f"its fastest legal folding takes {fastest} cycles per frame",
                             do=f"ask for {fastest} cycles or more, or change the network's shape")
-        return fast
+        if self.tokens is None:
+            return fast
+        most = max(self.tokens, min(getattr(c, "TP", 1) for _, _, c in fast))
+        return [f for f in fast if getattr(f[2], "TP", 1) <= most]
 
     def join(self, edge: tuple[str, int, str, int], layer: Layer | None = None, name: str = "") -> float:
         """Cost of the converter in an edge whose ends are chosen, with ``layer`` for node ``name``."""

@@ -27,15 +27,16 @@ def target_cycles(clock_mhz: float, fps: float) -> int:
     return int(clock_mhz * 1e6 / fps)
 
 
-def choose(model: ModelWrapper, target: int, prices: Prices = DEFAULT) -> dict[str, dict[str, int]]:
+def choose(model: ModelWrapper, target: int, prices: Prices = DEFAULT, tokens: int | None = None,
+           ) -> dict[str, dict[str, int]]:
     """Foldings by node name that meet ``target`` cycles per frame.
 
-    See :mod:`.fold_search` for how.
+    See :mod:`.fold_search` for how. tokens: at most so many tokens per beat, where the target allows.
 
     Raises:
         UserError: a layer cannot reach the target with any legal folding; the message names the fastest.
     """
-    found = Search(model, target, prices).run()
+    found = Search(model, target, prices, tokens).run()
     return {name: {a: getattr(layer, a) for a in layer.fold_axes} for name, layer in found.items() if layer.fold_axes}
 
 

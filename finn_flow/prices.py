@@ -30,6 +30,11 @@ class Prices:
         """Price of a memory."""
         return self.lut * cost.lut + self.bram18 * cost.bram18 + self.uram * cost.uram
 
+    @property
+    def scope(self) -> Prices:
+        """What decides which memories are possible, at fixed prices: equal for all rounds of a search for prices."""
+        return Prices(planned=self.planned, ultra=self.ultra, loader=self.loader)
+
     def raised(self, factors: dict[str, float]) -> Prices:
         """Prices times the factors given."""
         return replace(self, **{k: getattr(self, k) * f for k, f in factors.items()})
@@ -51,8 +56,26 @@ def cheapest(store: Store, prices: Prices) -> Cost:
     return min(choices(store, prices), key=prices.of)
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a layer takes whatever the prices: look-up tables of its logic and of the smallest FIFOs behind its outputs,
+    DSPs, and for every memory what it can be made of."""
+
+    lut: float
+    dsp: int
+    memories: tuple[tuple[Cost, ...], ...]
+
+    def at(self, prices: Prices) -> float:
+        """In look-up tables, every memory made of what is cheapest."""
+        return prices.lut * self.lut + prices.dsp * self.dsp + sum(min(map(prices.of, m)) for m in self.memories)
+
+
+def needs(layer: Layer, scope: Prices) -> Needs:
+    """Of ``scope`` only what memories can be made of counts."""
+    return Needs(layer.logic_lut + sum(st.width + 8 for st in layer.outputs()), layer.resources().dsp,
+                 tuple(tuple(choices(s, scope)) for s in layer.styled_stores()))
+
+
 def cost(layer: Layer, prices: Prices = DEFAULT) -> float:
     """Resources in LUT equivalents, the smallest FIFOs behind the outputs included."""
-    logic = layer.logic_lut + sum(st.width + 8 for st in layer.outputs())
-    memories = sum(prices.of(cheapest(s, prices)) for s in layer.styled_stores())
-    return prices.lut * logic + prices.dsp * layer.resources().dsp + memories
+    return needs(layer, prices).at(prices)

@@ -37,6 +37,7 @@ COMMANDS = {
     "deploy-model": ("weights", "Float weights to fixed point: calibration, report, optional fine-tuning."),
     "export": ("model", "Write the QONNX file and its golden tensors."),
     "build": ("flow", "From a build file to a stitched RTL design with estimates."),
+    "explore": ("explore", "What a network could be on a device, by formulas: frame rates, effect of each technique."),
     "cosim": ("flow", "Simulate the stitched RTL and compare every output with PyTorch."),
     "shell-sim": ("shell", "Simulate a build with its DMA, from images in memory to logits in memory."),
     "bitstream": ("shell", "Bit file for a board, with timing, resources and power."),

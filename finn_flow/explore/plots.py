@@ -109,3 +109,28 @@ def tradeoff(axes: Sequence[Any], points: Sequence[Point], built: Point | None =
         ax.xaxis.set_major_formatter("{x:,.0f}")
         ax.yaxis.set_major_formatter("{x:,.0f}")
         ax.grid(alpha=0.3, linewidth=0.5)
+
+
+def pareto(axes: Sequence[Any], data: dict[str, Any]) -> None:
+    """Frame rate against LUTs, block RAM, UltraRAM, DSPs (four axes) and limits; data of :func:`.pareto.explore`.
+
+    Designs that fit are filled; a ring marks the fastest of them.
+    """
+    points, best = data["points"], data["best"]
+    for ax, (key, title) in zip(axes, {"lut": "LUTs", "bram18": "BRAM18", "uram": "UltraRAM", "dsp": "DSPs"}.items(),
+                                strict=True):
+        ax.plot([p["fps"] for p in points], [p[key] for p in points], "-", color=REST, linewidth=1, zorder=1)
+        for fits, face in ((True, COLOURS[0]), (False, "white")):
+            some = [p for p in points if p["fits"] == fits]
+            ax.scatter([p["fps"] for p in some], [p[key] for p in some], s=22, facecolor=face, edgecolor=COLOURS[0],
+                       zorder=2, label="fits" if fits else "does not fit")
+        if best is not None:
+            ax.plot(best["fps"], best[key], "o", color=COLOURS[5], markersize=11, fillstyle="none", markeredgewidth=2,
+                    label="fastest that fits")
+        ax.axhline(data["limits"][key], color="black", linestyle="--", linewidth=1, label="limit")
+        ax.set(xlabel=f"frames/s at an assumed {data['clock_mhz']:g} MHz ({ESTIMATE})", ylabel=f"{title} ({ESTIMATE})")
+        ax.set_ylim(0, 1.1 * max(1, data["limits"][key], *(p[key] for p in points)))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter("{x:,.0f}")
+        ax.grid(alpha=0.3, linewidth=0.5)
+    axes[0].legend(fontsize=7, frameon=False)

@@ -38,7 +38,7 @@ class Add(ElementwiseLayer):
         return [np.sum(inputs, axis=0)]
 
     def resources(self) -> Resources:
-        return Resources(lut=self.lanes * self.out_bits * (1 if self.terms <= 3 else 2) + 4)
+        return Resources(lut=self.lanes * self.bits * (self.terms - 1) + 4)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"LANES": self.lanes, "BITS": self.bits, "TERMS": self.terms}

@@ -52,7 +52,7 @@ class Affine(EpilogueLayer):
 
     def resources(self) -> Resources:
         lut, dsp = self.epilogue_logic(self.SIMD * self.TP)
-        return self.total(lut + 20, dsp)
+        return self.total(lut + 8, dsp)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         return {"EPILOGUE": self.epilogue_memory(constants, self.SIMD)}

@@ -38,7 +38,7 @@ class Argmax(Layer):
         return self.inputs()[0].beats
 
     def resources(self) -> Resources:
-        return Resources(lut=self.SIMD * (2 * self.bits + self.index_bits) + 20)
+        return Resources(lut=self.SIMD * (1.15 * self.bits + 2.6 * self.index_bits) + 6)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"CLASSES": self.classes, "BITS": self.bits, "SIMD": self.SIMD}

@@ -146,10 +146,10 @@ class BinaryConv(EpilogueLayer):
         lut, dsp = self.epilogue_logic(self.PE * d)
         macs = self.PE * d * self._taps
         groups = max(1, self.PE * self.groups // self.out_channels)       # that a beat reads: chosen out of all
-        select = 0 if self.groups == 1 else d * self._taps * groups * -(-self.groups // 4)
+        select = 0 if self.groups == 1 else d * self._taps * groups * 0.8 * -(-self.groups // 4)
         odd = (self.in_channels // self.groups) % 2
         total = self.PE * (d - 1) * (self.out_bits + 2)
-        return self.total(400 + lut + (2.0 if odd else 1.04) * macs + select + total, dsp)
+        return self.total(250 + lut + (2.0 if odd else 1.04) * macs + select + total, dsp)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         w = constants["w"].transpose(0, 2, 1, 4, 5, 3)  # sets, out, D, kh, kw, in

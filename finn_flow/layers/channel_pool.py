@@ -60,8 +60,11 @@ class ChannelPool(TokenwiseLayer):
         return max(self.inputs()[0].beats, self.outputs()[0].beats)
 
     def resources(self) -> Resources:
-        width = self.outputs()[0].dtype.bits
-        return Resources(lut=self.lanes * (self.bits + 1) + self.TP * max(self.PE, self.natural) * width + 20)
+        width, terms = self.outputs()[0].dtype.bits, min(self.SIMD, self.ratio)
+        quads, several = -(-terms // 4), terms < self.ratio             # four terms each; a sum over several beats
+        one = (terms - quads) * (self.bits + 1) + (quads - 1 + several) * width
+        choose = max(0, self.natural - self.PE) * width                 # sums that wait for their beat
+        return Resources(lut=self.TP * (self.natural * one + choose) + 5 + 7 * several)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"BITS": self.bits, "RATIO": self.ratio, "SIMD": self.SIMD, "PE": self.PE, "TP": self.TP}

@@ -102,7 +102,7 @@ class EpilogueLayer(Layer):
             shifter = (most.bit_length() + 1) // 2                       # levels of four-to-one multiplexers
             lut += (bits + most) * (1 + shifter) if present else 0
         multipliers = 1 + self.act + (self.res1 and self.rm.bit_count() > 1)
-        return 10 + lanes * lut, lanes * multipliers
+        return lanes * lut, lanes * multipliers
 
     def random_epilogue(self, rng: np.random.Generator, channels: int, acc_std: float) -> Constants:
         """Random constants for accumulators of standard deviation ``acc_std``: diverse outputs that clip at times."""

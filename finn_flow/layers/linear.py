@@ -105,4 +105,4 @@ class LinearLayer(EpilogueLayer):
         acc = lanes * (self.in_channels.bit_length() + product)
         if x.dtype.bipolar and self.in_channels == self.SIMD:            # the count is the sum
             acc = 0
-        return self.total(lut + macs * mac_lut + acc + 50, dsp + macs * mac_dsp)
+        return self.total(lut + macs * mac_lut + acc + 60, dsp + macs * mac_dsp)

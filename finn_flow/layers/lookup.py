@@ -38,7 +38,7 @@ class Lookup(ElementwiseLayer):
         return (Store("TABLE", self.out_bits, self.sets << self.in_bits, const=True, copies=self.lanes),)
 
     def resources(self) -> Resources:
-        return self.total(20)
+        return self.total(6)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         return {"TABLE": Memory(((constants["table"].reshape(-1, 1), s(self.out_bits)),))}

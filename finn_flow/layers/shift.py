@@ -113,7 +113,7 @@ class Shift(Layer):
     def resources(self) -> Resources:
         select = 5 * self.u_bits * (2 if self.RING == 10 else (self.RING + 1) // 2 - 1)  # five of the banks, in order
         lane = select + self.out_bits // 2 + self.y_bits + self.ks_max + 2
-        return self.total(60 + lane * self.SIMD, (len(TAPS) + 1) * self.SIMD)
+        return self.total(130 + lane * self.SIMD, (len(TAPS) + 1) * self.SIMD)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         shape = (self.sets, len(TAPS), self._fold, self.SIMD)

@@ -60,7 +60,7 @@ class Threshold(Layer):
         return (Store("THRESHOLD", self.SIMD * (self.bits + 2), self.sets * self.channels // self.SIMD, const=True),)
 
     def resources(self) -> Resources:
-        return self.total(self.TP * self.SIMD * self.bits / 2 + 20)
+        return self.total(self.TP * self.SIMD * (self.bits - 1) + (4 if self.sets == 1 else 33))
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         t, pol = (constants[n].reshape(-1, self.SIMD) for n in ("t", "pol"))

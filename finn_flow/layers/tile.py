@@ -54,7 +54,7 @@ class Tile(TokenwiseLayer):
         return (Store("RAM", self.inputs()[0].width, self.folds, fixed=True),)
 
     def resources(self) -> Resources:
-        return self.total(15 + self.inputs()[0].width)
+        return self.total(9 + self.inputs()[0].width)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"WIDTH": self.inputs()[0].width, "FOLDS": self.folds, "RATIO": self.ratio,

@@ -75,9 +75,9 @@ class WidthConverter(Layer):
             return 0 if choices == 1 else max(1.0, choices / 3.5)
 
         bits, simd = self.inputs()[0].dtype.bits, self.middle()
-        lut = 10 + self.TP_OUT * self.SIMD_OUT * bits * select(simd // self.SIMD_OUT)
+        lut = 3 + self.TP_OUT * self.SIMD_OUT * bits * select(simd // self.SIMD_OUT)
         if self.TP_IN != self.TP_OUT:
-            lut += simd * bits * select(self.TP_IN) + 30 * len(self._tokens())
+            lut += simd * bits * select(self.TP_IN) + 15 * len(self._tokens())
         return self.total(lut)
 
     def rtl_parameters(self) -> dict[str, int]:

@@ -69,7 +69,7 @@ class WrapRows(Layer):
         return (Store("RAM", self.SIMD * self.element.bits, rows * self._row),)
 
     def resources(self) -> Resources:
-        return self.total(20 + self.SIMD * self.element.bits)
+        return self.total(45 + self.SIMD * self.element.bits / 8)
 
     def rtl_parameters(self) -> dict[str, int]:
         names = ("height", "width", "channels", "start", "count", "frame", "SIMD")
