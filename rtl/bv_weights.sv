@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Words of constants that are needed in order, e.g. weights: `w` holds word `addr` after an edge with `en`. STYLE "stream": the words come
-// over and over, in the order of their addresses, on weight_* instead; while a read is wanted and none is there,
-// `starving` is up, and the unit must not raise `en`. Other styles, TARGET and load: see bv_rom. Checked by its parts.
+// Words of constants that are needed in order, e.g. weights: `w` holds word `addr` after an edge with `en`. STYLE "stream":
+// the words come over and over, in the order of their addresses, on weight_* instead; while a read is wanted and none is
+// there, `starving` is up, and the unit must not raise `en`. Other styles, TARGET and load: see bv_rom. Checked by its parts.
 module bv_weights #(
     parameter int WIDTH  = 0,
     parameter int DEPTH  = 0,
