@@ -67,7 +67,8 @@ class Trimmer:
             begin, size = begin + size, 2 * size
 
     def bits(self, *names: str) -> int:
-        return sum(self.depths[n] * self.width[n] for n in names)
+        """Bits of the FIFOs named, as deep as they are."""
+        return self.size({n: self.depths[n] for n in names})
 
     def _cut(self, group: list[str], worth: Callable[[list[str]], bool], depth: int) -> None:
         if not group or not worth(group) or self.trials >= TRIALS:
@@ -98,7 +99,7 @@ class Trimmer:
         return True
 
     def size(self, depths: Mapping[str, int]) -> int:
-        """Bits of all FIFOs with these depths."""
+        """Bits of FIFOs with these depths."""
         return sum(d * self.width[n] for n, d in depths.items())
 
 
