@@ -62,7 +62,7 @@ def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | 
                 bar.update(done, info=name)
 
             synthesis = synthesize_build(out, jobs=config.jobs, progress=tell)
-    record = large.record(out, config, root=ROOT, command=" ".join(["bhvit", *sys.argv[1:]]),
+    record = large.record(out, config, command=" ".join(["bhvit", *sys.argv[1:]]),
                             images=f"{plain['images']} of {reference or data}", cosim=plain, stalled=slow,
                             synthesis=synthesis)
     file = out / "report" / "record.json"

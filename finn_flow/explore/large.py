@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from .. import estimate, ops
-from ..build_key import provenance
 from ..config import BuildConfig
 from ..devices import device_of
+from .record import record as origin
 
 #: largest share of a device's look-up tables and DSP slices, and of its block RAM and UltraRAM
 LIMITS = {"lut": 0.75, "bram18": 0.85, "uram": 0.85, "dsp": 0.75}
 #: cycles of the first frame
 LATENCY = 2_000_000
 _ESTIMATE = {"lut": "LUT", "bram18": "BRAM_18K", "uram": "URAM", "dsp": "DSP"}
-
-
-def commit(folder: Path) -> str | None:
-    """The commit of a work tree, with a plus where files differ; None without git."""
-    def git(*args: str) -> str:
-        return subprocess.run(["git", *args], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def shares(counts: dict[str, float], part: str) -> dict[str, float | None]:
@@ -66,7 +52,9 @@ def verdict(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
         found[name] = {"limit": limit, "reached": reached, "met": reached is not None and reached <= limit}
 
     cosim = record["cosim"]
-    add("interval_cycles", record["target_cycles"], cosim["mean_interval_cycles"] or cosim["interval_cycles"])
+    # few frames end before buffers are drained, and seem faster than the slowest layer
+    mean = cosim["mean_interval_cycles"]
+    add("interval_cycles", record["target_cycles"], mean and max(mean, cosim["estimated_interval_cycles"]))
     add("latency_cycles", LATENCY, cosim["latency_cycles"])
     used = record.get("synthesis") or record["estimate"]
     for k, limit in LIMITS.items():
@@ -74,12 +62,12 @@ def verdict(record: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def record(folder: Path, config: BuildConfig, *, root: Path, command: str, images: str, cosim: dict[str, Any],
+def record(folder: Path, config: BuildConfig, *, command: str, images: str, cosim: dict[str, Any],
            stalled: dict[str, Any] | None, synthesis: dict[str, Any] | None) -> dict[str, Any]:
     """Everything that is reported about a build.
 
     Args:
-        folder: finished build. root: work tree. command, images: how it was made and from what. cosim, stalled:
+        folder: finished build. command, images: how it was made and from what. cosim, stalled:
         results of :func:`..cosim.cosim`. synthesis: that of :func:`..synth_build.synthesize_build`.
     """
     report = folder / "report"
@@ -87,8 +75,7 @@ def record(folder: Path, config: BuildConfig, *, root: Path, command: str, image
         "network": config.model.stem, "weights": f"recipe weights, seed {config.weights.random} (not trained)"
         if config.weights.file is None else config.weights.file.name,
         "board": config.board, "device": config.device, "target_cycles": config.cycles, "clock_mhz": config.clock_mhz,
-        "clock_source": "assumed", "images": images, "commit": commit(root), "command": command,
-        "date": datetime.now(UTC).date().isoformat(), "provenance": provenance(config),
+        "clock_source": "assumed", "images": images, **origin(config, command),
         "seconds_per_step": json.loads((report / "time_per_step.json").read_text()),
         "peak_megabytes_per_step": json.loads((report / "memory_per_step.json").read_text()),
         "cosim": cosim, "cosim_stalls": stalled, "estimate": estimated(folder, config),

@@ -168,11 +168,14 @@ def test_a_record_judges_every_limit():
     counts = {"lut": 172_801, "bram18": 530, "uram": 82, "dsp": 1296}
     share = large.shares(counts, "xczu7ev-ffvc1156-2-e")
     assert share == {"lut": 0.75, "bram18": 0.8494, "uram": 0.8542, "dsp": 0.75}
-    r = {"target_cycles": 100, "cosim": {"mean_interval_cycles": 101.0, "interval_cycles": 90.0, "latency_cycles": 5},
+    r = {"target_cycles": 100, "cosim": {"mean_interval_cycles": 101.0, "estimated_interval_cycles": 90,
+                                       "latency_cycles": 5},
          "estimate": {**counts, "share": share}}
     met = {k: v["met"] for k, v in large.verdict(r).items()}
     assert met == {"interval_cycles": False, "latency_cycles": True, "lut_share": True, "bram18_share": True,
                    "uram_share": False, "dsp_share": True}
+    r["cosim"] |= {"mean_interval_cycles": 80.0, "estimated_interval_cycles": 100}
+    assert large.verdict(r)["interval_cycles"] == {"limit": 100, "reached": 100, "met": True}
     r["synthesis"] = {**counts, "share": {**share, "lut": 0.76}}
     assert not large.verdict(r)["lut_share"]["met"], "what was synthesized counts, not the estimate"
     none = large.shares({**counts, "uram": 1}, "xczu9eg-ffvb1156-2-e")
