@@ -127,11 +127,11 @@ def _fit(ctx: Context, model: ModelWrapper) -> dict[str, dict[str, int]]:
 
 
 def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
-    from .passes.share import IN_FLIGHT, share
+    from .passes.share import share_stages
 
     assert model is not None
+    share_stages(model, ctx.config.share, ctx.config.in_flight)
     for stage, groups in ctx.config.share.items():
-        share(model, stage, groups, ctx.config.in_flight.get(stage, IN_FLIGHT))
         ctx.say(f"  stage {stage}: blocks {' + '.join(map(str, groups))} share an engine each")
     memory_plan.keep_outside(model, ctx.config.memory)
     if ctx.config.folding_file is not None:

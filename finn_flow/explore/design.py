@@ -19,7 +19,7 @@ from .. import estimate, folding, graph, memory_plan
 from .. import fit as fitting
 from ..config import BuildConfig, MemoryConfig
 from ..devices import Device, device_of
-from ..passes.share import share
+from ..passes.share import share_stages
 
 #: said wherever such figures are printed
 FIFOS = ("every FIFO has depth 2; memory.fifo_share of LUT, BRAM18 and URAM stays free for the depths that simulation "
@@ -87,9 +87,7 @@ def limits(config: BuildConfig) -> dict[str, float]:
 
 def with_engines(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
     """A copy of a specialized graph with the engines that the build's blocks share, weights outside marked."""
-    model = copy.deepcopy(model)
-    for stage, groups in config.share.items():
-        share(model, stage, groups, config.in_flight)
+    model = share_stages(copy.deepcopy(model), config.share, config.in_flight)
     return memory_plan.keep_outside(model, config.memory)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import NodeProto
@@ -36,6 +37,13 @@ def stages_with_blocks(model: ModelWrapper) -> dict[int, int]:
             stage, last = int(m[1]), int(m[3] or m[2])
             found[stage] = max(found.get(stage, 0), last)
     return dict(sorted(found.items()))
+
+
+def share_stages(model: ModelWrapper, groups: Mapping[int, list[int]], in_flight: Mapping[int, int]) -> ModelWrapper:
+    """:func:`share` for stages by number; ``in_flight``: by stage, :data:`IN_FLIGHT` where nothing is said."""
+    for stage, numbers in groups.items():
+        share(model, stage, numbers, in_flight.get(stage, IN_FLIGHT))
+    return model
 
 
 def share(model: ModelWrapper, stage: int, groups: list[int] | None = None,

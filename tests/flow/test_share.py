@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bhvit.errors import UserError
 from bhvit.finn_flow import graph, implementation, ops
+from bhvit.finn_flow.config import BuildConfig
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.passes.share import share, stages_with_blocks
 from bhvit.finn_flow.passes.unify import CannotShare, unify
@@ -76,6 +77,17 @@ def built(tmp_path_factory):
         chain.model_side_here(monkeypatch)
         chain.build(folder, chain.CONFIGS / "engines.yaml", 3, target_cycles=8000, share={3: [3], 4: [2]})
     return folder
+
+
+def test_exploring_shares_as_a_build_does(built):
+    """Gates have the frames in flight of their stage, four where the build says nothing."""
+    from bhvit.finn_flow.explore.design import with_engines
+
+    model = ops.load(built / "intermediate_models/step_specialize_layers.onnx")
+    config = BuildConfig(model="m.yaml", weights={"random": 1}, part="xczu7ev-ffvc1156-2-e", target_cycles=8000,
+                         share={3: [3], 4: [2]}, in_flight={3: 6})
+    gates = [ops.layer_from_node(n) for n in with_engines(model, config).model.graph.node if graph.is_loop(n)]
+    assert [(g.rounds, g.in_flight) for g in gates] == [(3, 6), (2, 4)]
 
 
 def test_shared_design_equals_pytorch(built, monkeypatch):
