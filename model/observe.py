@@ -211,10 +211,10 @@ class Observer:
                 calls += 1
                 names, x = [f"{name}.{which}:in" if len(which) > 1 else f"{name}:{which}"], _windows(x)
             elif isinstance(parent, GroupedConv):
-                names = [f"{name}.cov{k}:in" for k in range(1, parent.branches + 1)]
+                names, x = [f"{name}.cov{k}:in" for k in range(1, parent.branches + 1)], _nchw(x)
                 self._say(f"{name}.move", x)
             elif isinstance(parent, Downsample):
-                names = [f"{name}.proj:in"]
+                names, x = [f"{name}.proj:in"], _nchw(x)
             else:
                 names, x = [f"{name}.dense:in"], _tokens(x)
             made: list[Record] = []  # one tensor under three names is described once

@@ -114,7 +114,7 @@ def _runner(f: nn.Module) -> Callable[[Tensor], tuple[Tensor, Ideals]]:
 
 
 def _block_a(f: BlockA, r: Recorder, out: Tensor) -> Ideals:
-    found = {"threshold.sign": r.input(f.GC.sign).permute(0, 2, 3, 1)}
+    found = {"threshold.sign": r.input(f.GC.sign)}
     for k in range(f.GC.branches):
         act = getattr(f.GC, f"act{k + 1}")
         found[f"convs.{k}.epilogue.z"] = r.before_prelu(act)
@@ -167,7 +167,7 @@ def _down(f: Downsample, r: Recorder, out: Tensor) -> Ideals:
     found = {"norm.y": r.output(f.norm0), "position.y": out}
     if not f.binary:
         return found | {"linear.epilogue.y": r.output(f.norm)}
-    return found | {"threshold.sign": r.input(f.sign).permute(0, 2, 3, 1),
+    return found | {"threshold.sign": r.input(f.sign),
                     "linear.epilogue.z": r.before_prelu(f.rprelu), "linear.epilogue.y": r.output(f.rprelu)}
 
 

@@ -82,11 +82,13 @@ def scale_probe(out: Path, synthesis: bool) -> dict[str, Any]:
 
 
 def training() -> dict[str, Any]:
-    """Training speed of BHViT-tiny's widths and depths at 32x32."""
+    """Training speed of BHViT-tiny's widths and depths at 32x32, as written and with fused kernels, in one run."""
     from bhvit.model.config import load_config
     from bhvit.model.train.throughput import throughput
 
-    return {"model": TRAINED_MODEL.stem, **throughput(load_config(TRAINED_MODEL))}
+    plain, fused = (throughput(load_config(TRAINED_MODEL), fused=fused) for fused in (False, True))
+    return {"model": TRAINED_MODEL.stem, "plain": plain, "fused": fused,
+            "ratio": fused["images_per_second"] / plain["images_per_second"]}
 
 
 def text(r: dict[str, Any]) -> str:
@@ -113,8 +115,9 @@ def text(r: dict[str, Any]) -> str:
         lines.append(bench_packing.text(r["packing"]))
     if "training" in r:
         t = r["training"]
-        lines.append(f"training {t['model']}: {t['images_per_second']:.0f} images/s, {t['precision']}, batches of "
-                     f"{t['batch_size']}, {t['threads']} threads, {100 * t['data_share']:.1f} % of the time on data")
+        lines += [f"training {t['model']}: {p['images_per_second']:.0f} images/s, {p['precision']}, batches of "
+                  f"{p['batch_size']}, {p['threads']} threads, {100 * p['data_share']:.1f} % of the time on data"
+                  for p in (t["plain"], t["fused"])]
     for name, p in r.get("scale_probe", {}).items():
         y = p.get("yosys") or {}
         lines.append(f"scale probe, {name} block of BHViT-tiny at 224x224: bit-exact "

@@ -9,6 +9,7 @@ from bhvit.model.config import ModelConfig
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
 from bhvit.model.layers.float_parts import ChannelNorm, Move, RPReLU, binary_conv, sign_act
+from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.linear import BinaryConv
 from bhvit.model.layers.mlp import DeployedMlp, MlpMixin, latent, row_scale
 from bhvit.model.layers.threshold import Threshold
@@ -33,11 +34,11 @@ class GroupedConv(nn.Module):
         self.sign, self.branches, self.residual = sign_act(), len(c.dilations), c.msgdc_residual
 
     def forward(self, u: Tensor) -> Tensor:
-        b = self.sign(u.permute(0, 3, 1, 2) + self.move.bias)
-        out = 0
+        b = sign_move(self.sign, u, self.move.bias).permute(0, 3, 1, 2)
+        out = None
         for k in range(1, self.branches + 1):
             y = getattr(self, f"cov{k}")(b).permute(0, 2, 3, 1)
-            out = out + getattr(self, f"act{k}")(y + u if self.residual else y)
+            out = norm_act(y, act=getattr(self, f"act{k}"), residual=u if self.residual else None, second=out)
         return self.norm(out)
 
 

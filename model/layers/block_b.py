@@ -12,6 +12,7 @@ from bhvit.model.layers.blend import Blend
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
 from bhvit.model.layers.float_parts import GSB, QD, ChannelNorm, LayerScale, RPReLU, binary_linear, sign_act
+from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.layer_norm import LayerNorm
 from bhvit.model.layers.linear import BinaryLinear
 from bhvit.model.layers.mlp import DeployedMlp, MlpMixin, binary_terms, calibrate_binary
@@ -77,9 +78,9 @@ class SelfAttention(nn.Module):
         full, heads = [], []
         for name in QKV:
             z = name[0]
-            y = getattr(self, f"norm{z}")(getattr(self, name)(self.sign(h + getattr(self, f"move{z}"))))
-            full.append(getattr(self, f"rprelu{z}")(y + h))
-            bits = self.sign(full[-1] + getattr(self, f"move{z}2"))
+            y = getattr(self, name)(sign_move(self.sign, h, getattr(self, f"move{z}")))
+            full.append(norm_act(y, getattr(self, f"norm{z}"), getattr(self, f"rprelu{z}"), residual=h))
+            bits = sign_move(self.sign, full[-1], getattr(self, f"move{z}2"))
             heads.append(bits.reshape(*bits.shape[:3], self.heads, -1).transpose(2, 3))
         q, k, v = heads
         p = torch.softmax(torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(q.shape[-1]), -1)
@@ -88,7 +89,7 @@ class SelfAttention(nn.Module):
         else:
             a = self.att_prob_quantizer(p)
         g = torch.matmul(a, v).transpose(2, 3).reshape(h.shape)
-        out = self.rprelu_context(self.norm_context(g) + full[0] + full[1] + full[2])
+        out = norm_act(g, self.norm_context, self.rprelu_context, residual=full[0] + full[1] + full[2])
         local = unwindows(out[:, :, :self.w**2], self.w, self.n)
         if out.shape[2] == self.w**2:
             return local
@@ -110,7 +111,8 @@ class SelfOutput(nn.Module):
         self.sign = sign_act()
 
     def forward(self, r: Tensor) -> Tensor:
-        return self.layerscale(self.rprelu(self.norm(self.dense(self.sign(r + self.move))) + r))
+        y = self.dense(sign_move(self.sign, r, self.move))
+        return norm_act(y, self.norm, self.rprelu, self.layerscale, residual=r)
 
 
 class BlockB(MlpMixin):

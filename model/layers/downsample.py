@@ -10,6 +10,7 @@ from bhvit.model.config import ModelConfig
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
 from bhvit.model.layers.float_parts import ChannelNorm, RPReLU, binary_conv, sign_act
+from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.linear import BinaryLinear, IntLinear
 from bhvit.model.layers.lookup import PositionEmbedding
 from bhvit.model.layers.mlp import binary_terms
@@ -45,13 +46,13 @@ class Downsample(nn.Module):
         nn.init.trunc_normal_(self.position_embeddings, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        u = self.norm0(x).permute(0, 3, 1, 2)
+        u = self.norm0(x)
         if self.binary:
-            g = self.norm(self.proj(self.sign(u + self.move)).permute(0, 2, 3, 1))
-            pooled = F.avg_pool2d(u, 2).permute(0, 2, 3, 1)
-            y = self.rprelu(g + repeat_channels(pooled, self.out))
+            g = self.proj(sign_move(self.sign, u, self.move).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            pooled = F.avg_pool2d(u.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
+            y = norm_act(g, self.norm, self.rprelu, residual=repeat_channels(pooled, self.out))
         else:
-            y = self.norm(self.proj(u).permute(0, 2, 3, 1))
+            y = self.norm(self.proj(u.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return y + self.position_embeddings.reshape(1, y.shape[1], y.shape[2], -1)
 
 

@@ -8,6 +8,7 @@ import brevitas.nn as qnn
 import torch
 from torch import Tensor, nn
 
+from bhvit.model.layers import fused
 from bhvit.model.quantizers import CentredBinaryWeight, UncentredBinaryWeight, exactly, sign_act
 
 
@@ -15,6 +16,8 @@ class ChannelNorm(nn.BatchNorm1d):
     """Batch norm over the last axis of any shape (..., C), eps 1e-5."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused.is_active():
+            return fused.norm_act(x, norm=self)
         return super().forward(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
 

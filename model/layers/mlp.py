@@ -6,12 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from bhvit.model.config import ModelConfig
+from bhvit.model.layers import fused
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, vec
 from bhvit.model.layers.float_parts import ChannelNorm, LayerScale, RPReLU, binary_linear, sign_act
+from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.linear import BinaryLinear
 from bhvit.model.layers.shapes import channel_sum, patch_weight, shifted, tile
-from bhvit.model.layers.shift import BRANCHES, Shift
+from bhvit.model.layers.shift import BRANCHES, Shift, branch_taps
 from bhvit.model.layers.threshold import Threshold
 from bhvit.model.numerics import Widths
 from bhvit.model.quantizers import centred_binary
@@ -38,14 +40,14 @@ class Intermediate(nn.Module):
         self.dense = binary_linear(channels, hidden, centred)
         self.norm = ChannelNorm(hidden)
         self.rprelu = RPReLU(hidden)
-        self.sign, self.ratio = sign_act(), hidden // channels
+        self.sign = sign_act()
 
     def forward(self, u: Tensor) -> Tensor:
-        return self.rprelu(self.norm(self.dense(self.sign(u + self.move))) + tile(u, self.ratio))
+        return norm_act(self.dense(sign_move(self.sign, u, self.move)), self.norm, self.rprelu, residual=u)
 
 
 class Output(nn.Module):
-    """M = LS(RPReLU(BN(BLin(h + move)) + pool(h))): (..., I) -> (..., C)."""
+    """M = LS(RPReLU(BN(BLin(h + move)) + pool(h))) [+ second]: (..., I) -> (..., C)."""
 
     def __init__(self, channels: int, hidden: int, centred: bool = True) -> None:
         super().__init__()
@@ -56,9 +58,9 @@ class Output(nn.Module):
         self.layerscale = LayerScale(channels, 0.1)
         self.sign, self.ratio = sign_act(), hidden // channels
 
-    def forward(self, h: Tensor) -> Tensor:
-        g = self.norm(self.dense(self.sign(h + self.move)))
-        return self.layerscale(self.rprelu(g + channel_sum(h, self.ratio) / self.ratio))
+    def forward(self, h: Tensor, second: Tensor | None = None) -> Tensor:
+        b, pooled = sign_move(self.sign, h, self.move, self.ratio)
+        return norm_act(self.dense(b), self.norm, self.rprelu, self.layerscale, residual=pooled, second=second)
 
 
 class MlpMixin(nn.Module):
@@ -100,9 +102,17 @@ class MlpMixin(nn.Module):
         out = out + self.layerscale_w5((w3 + u5[0, -2] + u5[0, 2]) / 5)
         return out + self.layerscale_ch5(mix(u5, 2))
 
+    def shifted_residual(self, u: Tensor, y: Tensor) -> Tensor:
+        """y + the shift branches of u, both (B, H, W, C), as one stencil: the form of hardware."""
+        scales = self.shift_scales()
+        coef = sum(branch_taps(b, u.shape[-1], self.shift).float() * s.alpha for b, s in scales.items())
+        return fused.cross(u, coef, sum(s.move for s in scales.values()), y)
+
     def mlp(self, y: Tensor) -> Tensor:
         """Y (B, H, W, C) -> next residual stream."""
         u = self.layernorm_after(y)
+        if fused.is_active() and self.shift != "off":
+            return self.output(self.intermediate(u), self.shifted_residual(u, y))
         return y + self.output(self.intermediate(u)) + self.shift_branches(u)
 
 

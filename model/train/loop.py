@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from bhvit.errors import UserError
 from bhvit.model.evaluate import percent, predict, ranks
+from bhvit.model.layers import fused
 from bhvit.model.train import loss as losses
 from bhvit.model.train.ema import Ema
 from bhvit.model.train.full_precision import signs
@@ -37,8 +38,9 @@ class Loop:
         self.optimizer = torch.optim.AdamW(parameter_groups(net, self.options.weight_decay),
                                            self.options.learning_rate, fused=True)
         self.ema = Ema(net, self.options.ema) if self.options.ema else None
-        self.forward, self._mended = net, False
-        if self.options.compile and name != "fixed":
+        self.forward = net
+        self._fused = self.options.fused and name != "fixed" and run.processes.device.type == "cpu"
+        if self.options.compile and name != "fixed" and not self._fused:
             self.forward = torch.compile(net, dynamic=False)  # every batch has the same size
         self._images, self._seconds, self._waiting = 0, 0.0, 0.0
 
@@ -168,6 +170,11 @@ class Loop:
 
     def _numbers(self):
         """Autocast where bf16 is asked for; fixed point needs float32's 24 bits."""
+        if self._fused:
+            stack = contextlib.ExitStack()
+            stack.enter_context(torch.autocast("cpu", torch.bfloat16))
+            stack.enter_context(fused.active())
+            return stack
         if self.options.precision == "bf16" and self.name != "fixed":
             return torch.autocast(self.run.processes.device.type, torch.bfloat16)
         return contextlib.nullcontext()
@@ -187,7 +194,8 @@ class Loop:
 
     def _validate(self) -> tuple[float, float]:
         images = self.run.sets["val"]
-        logits = predict(self.net, images.images, quiet=True)
+        with self._numbers() if self._fused else contextlib.nullcontext():
+            logits = predict(self.net, images.images, quiet=True)
         loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(images.labels)).item()
         return loss, percent(ranks(logits, images.labels) < 1)
 

@@ -13,11 +13,12 @@ from bhvit.model.train.options import TrainConfig
 from bhvit.model.train.run import train
 
 
-def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, threads: int | None = None) -> dict:
-    """Train one epoch of random images with random crops, flips and erasing, and read what the records say.
+def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, threads: int | None = None,
+               fused: bool = False) -> dict:
+    """Train two epochs of random images with random crops, flips and erasing, and read what the records say of the second.
 
-    Returns {"images_per_second", "data_share", "images", "batch_size", "threads", "precision"}. Validation is not
-    in the time. The speed of a step does not depend on what the images show.
+    fused: with the fused kernels, and bf16. Returns {"images_per_second", "data_share", "images", "batch_size",
+    "threads", "precision"}. Validation is not in the time. The speed of a step does not depend on what the images show.
     """
     draw = np.random.default_rng(0)
     side, channels = cfg.image_size, cfg.image_channels
@@ -25,8 +26,8 @@ def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, thr
     for split, count in (("train", images), ("val", batch_size), ("test", batch_size)):
         arrays[f"{split}_images"] = draw.integers(0, 256, (count, side, side, channels), dtype=np.uint8)
         arrays[f"{split}_labels"] = np.arange(count) % cfg.classes
-    options = TrainConfig(epochs=1, deploy=False, batch_size=batch_size, threads=threads, warmup_epochs=0, flip=True,
-                          erase=0.25, device="cpu")
+    options = TrainConfig(epochs=2, deploy=False, batch_size=batch_size, threads=threads, warmup_epochs=0, flip=True,
+                          erase=0.25, device="cpu", fused=fused)
     with tempfile.TemporaryDirectory(prefix="bhvit-throughput-") as tmp:
         np.savez(Path(tmp) / "random.npz", **arrays)
         train(cfg, f"npz:{tmp}/random.npz", Path(tmp) / "run", options, quiet=True)
@@ -36,4 +37,4 @@ def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, thr
 
     return {"images_per_second": float(last["images_per_second"]), "data_share": float(last["data_share"]),
             "images": images, "batch_size": batch_size, "threads": threads or torch.get_num_threads(),
-            "precision": options.precision}
+            "precision": "bf16, fused kernels" if fused else options.precision}

@@ -1,0 +1,273 @@
+"""Elementwise layers of the float phase in few passes over memory, for training on a CPU.
+
+PyTorch runs norm, residual, RPReLU, sign and shift one after another over maps that do not fit a cache; there most of
+the time of a step goes, not into products. Inside `active()` they are fused kernels (fused.cpp, compiled with g++ on
+first use) on bf16 maps, with the same gradients; elsewhere each function here is the plain modules.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bhvit.errors import UserError
+from bhvit.model.layers.shapes import TAPS, channel_sum, tile
+from bhvit.tools import compiler
+
+SOURCE = Path(__file__).with_name("fused.cpp")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC",
+         "-mprefer-vector-width=512")
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # glibc's mallopt
+_on = False
+
+
+@contextmanager
+def active() -> Iterator[None]:
+    """Use the fused kernels inside. Raises UserError where they cannot be compiled."""
+    global _on
+    library()
+    before, _on = _on, True
+    try:
+        yield
+    finally:
+        _on = before
+
+
+def is_active() -> bool:
+    """Whether the calls below are fused now."""
+    return _on
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """The compiled kernels; kept in the user's cache folder under a digest of source, flags and processor."""
+    key = repr((SOURCE.read_bytes(), FLAGS, _processor())).encode()
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bhvit"
+    path = root / f"fused_{hashlib.sha256(key).hexdigest()[:16]}.so"
+    if not path.is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as tmp:
+            made = Path(tmp) / path.name
+            command = [str(compiler()), *FLAGS, str(SOURCE), "-o", str(made)]
+            run = subprocess.run(command, capture_output=True, text=True)
+            if run.returncode:
+                raise UserError("The fused training kernels do not compile.", str(SOURCE), run.stderr.strip()[-500:],
+                                "train without them: --set fused=false")
+            made.replace(path)  # another process may have been first; the files are equal
+    _keep_memory()
+    return ctypes.CDLL(str(path))
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed maps: else each step asks the kernel for them again, page by page, a fifth of its time."""
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in ((MMAP_THRESHOLD, 32 << 20), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 << 20)):
+            mallopt(ctypes.c_int(option), ctypes.c_int(value))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("flags")), platform.processor())
+
+
+def _call(name: str, *arguments: Tensor | int | None) -> None:
+    values = [ctypes.c_void_p(a.data_ptr() if a is not None else None) if a is None or isinstance(a, Tensor)
+              else ctypes.c_int64(a) for a in arguments]
+    getattr(library(), name)(*values, ctypes.c_int(torch.get_num_threads()))
+
+
+def _map(x: Tensor) -> Tensor:
+    return x.to(torch.bfloat16).contiguous()
+
+
+def _vector(x: Tensor) -> Tensor:
+    return x.detach().to(torch.float32).contiguous()
+
+
+def _rows(x: Tensor) -> tuple[int, int]:
+    return x.numel() // x.shape[-1], x.shape[-1]
+
+
+# --- norm, residual, RPReLU, layer scale ---
+
+
+def norm_act(y: Tensor, norm: nn.BatchNorm1d | None = None, act: nn.Module | None = None,
+             scale: nn.Module | None = None, residual: Tensor | None = None, second: Tensor | None = None) -> Tensor:
+    """scale(act(norm(y) + residual)) + second: the epilogue of hardware in the float phase.
+
+    y (..., C); residual (..., C / r), its channels repeated r times; second (..., C). Every part but y may be left out.
+    act: RPReLU; scale: LayerScale, only behind an act.
+    """
+    if not _on:
+        y = y if norm is None else norm(y)
+        if residual is not None:
+            y = y + tile(residual, y.shape[-1] // residual.shape[-1])
+        y = y if act is None else act(y)
+        y = y if scale is None else scale(y)
+        return y if second is None else y + second
+    gain, shift = (None, torch.zeros(y.shape[-1])) if norm is None else (norm.weight, norm.bias)
+    p = n = o = None
+    if act is not None:
+        shift = shift - act.move1
+        p, n, o = torch.ones_like(act.move2), act.prelu.weight, act.move2
+        if scale is not None:
+            p, n, o = scale.alpha, n * scale.alpha, o * scale.alpha + scale.move
+    return _NormAct.apply(y, gain, shift, p, n, o, residual, second, norm)
+
+
+class _NormAct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y, gain, shift, p, n, o, residual, second, norm):
+        y = _map(y)
+        rows, channels = _rows(y)
+        mean = rstd = None
+        a, b = torch.ones(channels), _vector(shift)
+        if norm is not None:
+            mean, rstd = _statistics(norm, y)
+            a = _vector(gain) * rstd.float()
+            b = b - mean.float() * a
+        residual = None if residual is None else _map(residual)
+        part = channels if residual is None else residual.shape[-1]
+        vectors = [None if v is None else _vector(v) for v in (p, n, o)]
+        out = torch.empty_like(y)
+        second = None if second is None else _map(second)
+        _call("bv_norm_act", rows, channels, part, y, a, b, residual, *vectors, second, out)
+        ctx.save_for_backward(y, a, b, residual, *vectors[:2], mean, rstd)
+        ctx.has = (gain is not None, p is not None, second is not None)
+        ctx.batch = norm is not None and norm.training
+        return out
+
+    @staticmethod
+    def backward(ctx, g):
+        y, a, b, residual, p, n, mean, rstd = ctx.saved_tensors
+        has_norm, has_act, has_second = ctx.has
+        g = _map(g)
+        rows, channels = _rows(y)
+        part = channels if residual is None else residual.shape[-1]
+        gz = torch.empty_like(g) if has_act else g
+        repeated = residual is not None and part < channels
+        back = torch.empty_like(residual) if repeated else None
+        sums = torch.zeros(5, channels, dtype=torch.float64)
+        _call("bv_norm_act_back", rows, channels, part, g, y, a, b, residual, p, n, gz if has_act else None, back, sums)
+        gy = gz
+        gain = None
+        total, product = sums[0], sums[1]
+        if has_norm:
+            gain = rstd * (product - mean * total)  # sum of gz * normalised y
+            if ctx.batch:
+                k0, k1 = a, (-a * (rstd * gain / rows).float()).contiguous()
+                k2 = (-a * (total / rows).float() - k1 * mean.float()).contiguous()
+            else:
+                k0, k1, k2 = a, torch.zeros(channels), torch.zeros(channels)
+            gy = torch.empty_like(g)
+            _call("bv_combine", rows, channels, gz, y, k0, k1, k2, gy)
+            gain = gain.float()
+        slopes = [sums[i].float() if has_act else None for i in (2, 3, 4)]
+        return (gy, gain, total.float(), *slopes, back if repeated else gz if residual is not None else None,
+                g if has_second else None, None)
+
+
+def _statistics(norm: nn.BatchNorm1d, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and 1 / deviation (C,) float64, of the batch (with an update of the running ones) or the running ones."""
+    if not norm.training:
+        return norm.running_mean.double(), 1 / (norm.running_var.double() + norm.eps).sqrt()
+    rows, channels = _rows(y)
+    sums = torch.zeros(2, channels, dtype=torch.float64)
+    _call("bv_moments", rows, channels, y, sums)
+    mean = sums[0] / rows
+    var = (sums[1] / rows - mean * mean).clamp(min=0)
+    with torch.no_grad():
+        norm.num_batches_tracked += 1
+        norm.running_mean.lerp_(mean.float(), norm.momentum)
+        norm.running_var.lerp_((var * (rows / max(1, rows - 1))).float(), norm.momentum)
+    return mean, 1 / (var + norm.eps).sqrt()
+
+
+# --- signs ---
+
+
+def sign_move(sign: nn.Module, x: Tensor, move: Tensor, ratio: int = 0) -> Tensor | tuple[Tensor, Tensor]:
+    """sign(x + move), x (..., C), move C values; with `ratio` also the mean of every `ratio` adjacent channels of x.
+
+    sign: the module that does it, which a network without binarization has replaced (`twin.relax`).
+    """
+    if not _on or "forward" in sign.__dict__:
+        b = sign(x + move.reshape(-1))
+        return (b, channel_sum(x, ratio) / ratio) if ratio else b
+    if not ratio:
+        return _Sign.apply(x, move.reshape(-1), 1)[0]
+    return _Sign.apply(x, move.reshape(-1), ratio) if ratio > 1 else (_Sign.apply(x, move.reshape(-1), 1)[0], x)
+
+
+class _Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, move, ratio):
+        x, move = _map(x), _vector(move)
+        rows, channels = _rows(x)
+        out = torch.empty_like(x)
+        pooled = x.new_empty(*x.shape[:-1], channels // ratio) if ratio > 1 else None
+        _call("bv_sign", rows, channels, ratio, x, move, out, pooled)
+        ctx.save_for_backward(x, move)
+        ctx.ratio = ratio
+        ctx.set_materialize_grads(False)
+        return out, pooled
+
+    @staticmethod
+    def backward(ctx, g, pooled):
+        x, move = ctx.saved_tensors
+        rows, channels = _rows(x)
+        sums, gx = torch.zeros(channels, dtype=torch.float64), torch.empty_like(x)
+        g = torch.zeros_like(x) if g is None else _map(g)
+        pooled = None if pooled is None else _map(pooled)
+        _call("bv_sign_back", rows, channels, ctx.ratio, g, pooled, x, move, gx, sums)
+        return gx, sums.float(), None
+
+
+# --- shift branches ---
+
+
+def cross(u: Tensor, coef: Tensor, offset: Tensor, y: Tensor) -> Tensor:
+    """sum over TAPS of coef[tap] * u[tap] + offset + y, circular; only inside `active`.
+
+    u, y (B, H, W, C); coef (9, C); offset (C,).
+    """
+    return _Cross.apply(u, coef, offset, y)
+
+
+def _taps(sign: int) -> tuple[Tensor, Tensor]:
+    return tuple(sign * torch.tensor([tap[axis] for tap in TAPS], dtype=torch.int64) for axis in (0, 1))
+
+
+class _Cross(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, coef, offset, y):
+        u, coef, y = _map(u), _vector(coef), _map(y)
+        out = torch.empty_like(u)
+        _call("bv_shift", *u.shape, *_taps(1), u, coef, _vector(offset), y, out)
+        ctx.save_for_backward(u, coef)
+        return out
+
+    @staticmethod
+    def backward(ctx, g):
+        u, coef = ctx.saved_tensors
+        g, channels = _map(g), u.shape[-1]
+        gu, sums = torch.empty_like(u), torch.zeros(10, channels, dtype=torch.float64)
+        # out[r] takes u[r + tap], so u[r] goes into out[r - tap]
+        _call("bv_shift", *u.shape, *_taps(-1), g, coef, torch.zeros(channels), None, gu)
+        _call("bv_shift_sums", *u.shape, *_taps(1), u, g, sums)
+        return gu, sums[:9].float(), sums[9].float(), g
