@@ -15,7 +15,7 @@ from bhvit.model.train.run import train
 
 def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, threads: int | None = None,
                fused: bool = False) -> dict:
-    """Train two epochs of random images with random crops, flips and erasing, and read what the records say of the second.
+    """Train two epochs of random images with random crops, flips and erasing, and read the second one's records.
 
     fused: with the fused kernels, and bf16. Returns {"images_per_second", "data_share", "images", "batch_size",
     "threads", "precision"}. Validation is not in the time. The speed of a step does not depend on what the images show.

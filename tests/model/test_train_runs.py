@@ -244,6 +244,19 @@ def test_compile_that_fails_is_left_out(spec, tmp_path, monkeypatch):
     assert metrics["test_top1"] == plain["test_top1"] and history(tmp_path / "plain") == history(tmp_path / "compiled")
 
 
+def test_fused_kernels_train_as_well(spec, tmp_path):
+    options = dict(epochs=6, finetune_epochs=1, batch_size=40, warmup_epochs=1, ema=0.9, calibration_images=32)
+    run(spec, tmp_path / "plain", **options)
+    first = run(spec, tmp_path / "fused", **options, fused=True)
+    again = run(spec, tmp_path / "again", **options, fused=True)
+    plain, fused = history(tmp_path / "plain"), history(tmp_path / "fused")
+    assert fused == history(tmp_path / "again") and first["test_top1"] == again["test_top1"]
+    assert fused != plain
+    for ours, theirs in zip(fused[1:7], plain[1:7]):  # the same descent, but for rounding
+        assert float(ours["train_loss"]) == pytest.approx(float(theirs["train_loss"]), rel=0.1)
+    assert float(fused[6]["train_loss"]) < 0.95 * float(fused[1]["train_loss"])
+
+
 def test_ablation_rows(tmp_path):
     calls = []
 
