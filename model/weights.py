@@ -23,6 +23,7 @@ import json
 import os
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +47,16 @@ def config_hash(cfg) -> str:
 # --- deployed weights --------------------------------------------------------------------------------
 
 
-def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: str = "deployed") -> Path:
+def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: str = "deployed",
+         half: Callable[[str], bool] | None = None) -> Path:
     """Write a deployed network (state: name -> torch tensor or numpy array) atomically.
 
     kind: "deployed", "float" for the parameters of the float phase, "full" for those of a full-precision twin (both
-    stored as they are); metrics: anything
-    JSON can hold. Returns the path. Raises UserError when the file cannot be written; an older file of that name
-    then stays as it was.
+    stored as they are, but for those whose name `half` accepts: rounded to float16, read back as float32); metrics:
+    anything JSON can hold. Returns the path. Raises UserError when the file cannot be written; an older file of that
+    name then stays as it was.
     """
-    arrays, layout = pack(state)
+    arrays, layout = pack(state, half)
     about = {"version": VERSION, "kind": kind, "config_name": _name(cfg), "config_hash": config_hash(cfg),
              "config": _entries(cfg), "layout": layout, "checksum": _checksum(arrays, layout), "metrics": metrics or {}}
     text = json.dumps(about, sort_keys=True, separators=(",", ":"))  # one: several come in any order
@@ -87,8 +89,9 @@ def info(path: str | Path) -> dict:
     return told | {"bytes": Path(path).stat().st_size}
 
 
-def pack(state: dict) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
-    """Bring tensors into their smallest exact form. Returns (arrays, layout), both by name.
+def pack(state: dict, half: Callable[[str], bool] | None = None) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """Bring tensors into their smallest exact form (float32 whose name `half` accepts: float16). Returns (arrays,
+    layout), both by name.
 
     A layout entry tells how an array differs from a plain int32 tensor: `bits` (the shape of a bit-packed tensor),
     `raw`, `values` (the integers themselves; then there is no array), `shape`, `dtype`, `exponent`.
@@ -98,7 +101,9 @@ def pack(state: dict) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
         value = tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
         stored, exponent = _as_integers(value)
         entry = {} if value.dtype == np.int32 else {"dtype": value.dtype.name}
-        if stored is None:
+        if half is not None and value.dtype == np.float32 and half(name):
+            arrays[name], entry = value.astype(np.float16), {"raw": True, "dtype": "float32"}
+        elif stored is None:
             arrays[name], entry = np.array(value, order="C"), {"raw": True}
         elif value.size < SMALL:
             entry["values"] = stored.reshape(-1).tolist()
@@ -121,7 +126,7 @@ def unpack(arrays: dict[str, np.ndarray], layout: dict[str, dict]) -> dict[str, 
     for name in sorted(arrays.keys() | layout.keys()):
         entry = layout.get(name, {})
         if "raw" in entry:
-            state[name] = torch.from_numpy(arrays[name].copy())
+            state[name] = torch.from_numpy(arrays[name].astype(entry.get("dtype", arrays[name].dtype)))
             continue
         if "values" in entry:
             value = np.array(entry["values"], np.int64)

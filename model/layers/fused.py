@@ -14,7 +14,7 @@ import platform
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +28,6 @@ from bhvit.tools import compiler
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC",
          "-mprefer-vector-width=512")
-TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3  # glibc's mallopt
 _on = False
 
 
@@ -65,16 +64,7 @@ def library() -> ctypes.CDLL:
                 raise UserError("The fused training kernels do not compile.", str(SOURCE), run.stderr.strip()[-500:],
                                 "train without them: --set fused=false")
             made.replace(path)  # another process may have been first; the files are equal
-    _keep_memory()
     return ctypes.CDLL(str(path))
-
-
-def _keep_memory() -> None:
-    """Let glibc keep freed maps: else each step asks the kernel for them again, page by page, a fifth of its time."""
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((MMAP_THRESHOLD, 32 << 20), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 << 20)):
-            mallopt(ctypes.c_int(option), ctypes.c_int(value))
 
 
 def _processor() -> str:

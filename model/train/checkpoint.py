@@ -71,7 +71,8 @@ def _unfinished(saved: dict) -> bool:
 
 
 def _differing(saved: dict, ours: dict) -> dict:
-    theirs = _flat(saved["identity"])
+    theirs = {f"options.{name}": field.default for name, field in TrainConfig.model_fields.items()}
+    theirs |= _flat(saved["identity"])  # options that came after the checkpoint had their defaults
     return {key: theirs.get(key) for key in ours if theirs.get(key) != ours[key]}
 
 

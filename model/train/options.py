@@ -24,6 +24,9 @@ class TrainConfig(BaseModel):
     full_precision: bool = Field(False, description="train the full-precision twin: a teacher, never deployed")
     deploy: bool = Field(True, description="false: stop after phase one, no fixed point (ablations)")
 
+    start: str | None = Field(None, description="weight file of a float phase (or twin) to begin with, instead of "
+                              "random weights")
+
     # optimizer and schedule
     batch_size: int = Field(32, ge=2, description="images per step, over all processes")
     learning_rate: float = Field(3e-3, gt=0, description="peak of phase one")

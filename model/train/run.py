@@ -47,8 +47,9 @@ def train(cfg, data_spec: str, out_dir: str | Path, options: TrainConfig | None 
     `<name>.safetensors` (deployed), `<name>_float.safetensors` (or only `<name>_full.safetensors` with
     full_precision), metrics.csv, metrics.json, curves.png, flips.csv, flips.png, histograms.csv, histograms.png,
     checkpoint.pt and, with schedule wsd, stable.pt; resume: continue from a checkpoint of the same configuration, data
-    and options, if there is one. start: float parameters to begin with. build: makes the network from cfg (default
-    BHViT; it must offer what BHViT offers). Returns what metrics.json holds, in further processes of torchrun nothing.
+    and options, if there is one. start: float parameters to begin with, before those of `options.start`. build: makes
+    the network from cfg (default BHViT; it must offer what BHViT offers). Returns what metrics.json holds, in further
+    processes of torchrun nothing.
     Raises UserError for unusable data, teachers or checkpoints, CheckFailed if the saved file does not give the
     trained network back.
     """
@@ -70,6 +71,8 @@ class Run:
         if build is None:
             from bhvit.model.network import BHViT as build
         self.cfg, self.out_dir, self.options, self.start, self.build = cfg, out_dir, options, start, build
+        if start is None and options.start:
+            self.start = weights.load(options.start, cfg, "full" if options.full_precision else "float")
         self.spec = data.parse(data_spec)
         self.sets = load_sets(self.spec, cfg)
         if len(self.sets["train"]) < options.batch_size:

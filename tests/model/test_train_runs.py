@@ -244,6 +244,33 @@ def test_compile_that_fails_is_left_out(spec, tmp_path, monkeypatch):
     assert metrics["test_top1"] == plain["test_top1"] and history(tmp_path / "plain") == history(tmp_path / "compiled")
 
 
+def test_begins_with_given_weights(spec, tmp_path):
+    run(spec, tmp_path / "first", epochs=2, batch_size=40, deploy=False)
+    path = tmp_path / "first" / "mini_float.safetensors"
+    run(spec, tmp_path / "second", epochs=1, batch_size=40, deploy=False, start=str(path))
+    given = BHViT(CFG)
+    given.load_state_dict(weights.load(path, CFG, "float"))
+    images = load(f"{spec}@val", 16, 1)
+    loss = nn.functional.cross_entropy(torch.from_numpy(predict(given, images.images, quiet=True)),
+                                       torch.from_numpy(images.labels)).item()
+    assert float(history(tmp_path / "second")[0]["val_loss"]) == pytest.approx(loss, rel=1e-4)
+    with pytest.raises(UserError, match="holds float weights"):
+        run(spec, tmp_path / "third", epochs=1, batch_size=40, full_precision=True, start=str(path))
+
+
+def test_checkpoint_from_before_an_option(spec, tmp_path):
+    options = dict(epochs=1, batch_size=80, deploy=False)
+    run(spec, tmp_path, **options)
+    saved = weights.load_checkpoint(tmp_path / "checkpoint.pt", CFG)
+    del saved["identity"]["options"]["start"]
+    weights.save_checkpoint(tmp_path / "checkpoint.pt", saved, CFG)
+    run(spec, tmp_path, **options)  # goes on
+    saved["identity"]["options"]["seed"] = 7
+    weights.save_checkpoint(tmp_path / "checkpoint.pt", saved, CFG)
+    with pytest.raises(UserError, match="seed: 7 there"):
+        run(spec, tmp_path, **options)
+
+
 def test_fused_kernels_train_as_well(spec, tmp_path):
     options = dict(epochs=6, finetune_epochs=1, batch_size=40, warmup_epochs=1, ema=0.9, calibration_images=32)
     run(spec, tmp_path / "plain", **options)

@@ -59,6 +59,14 @@ def test_smallest_forms():
     assert weights.pack({"plain": torch.arange(20, dtype=torch.int32)})[1] == {}
 
 
+def test_chosen_tensors_in_half_precision(tmp_path):
+    state = {"a.weight": torch.randn(40, 3), "b.weight": torch.randn(40, 3), "b.bias": torch.randn(40)}
+    path = weights.save(tmp_path / "w", state, stub(), kind="float", half=lambda name: name == "a.weight")
+    found = weights.load(path, stub(), "float")
+    assert torch.equal(found.pop("a.weight"), state["a.weight"].half().float())
+    assert same(found, {key: state[key] for key in found}) and len(found) == 2
+
+
 @pytest.mark.parametrize("exponent", [-140, -30, 0, 12])
 def test_any_power_of_two(exponent):
     value = torch.ldexp(torch.tensor([-3.0, 0.0, 127.0]), torch.tensor(exponent))
