@@ -130,21 +130,21 @@ def free_depth(fifo: Layer) -> int:
 def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: Device | None,
             config: MemoryConfig) -> dict[tuple[str, str], str]:
     """Style of every memory that is not given: the integer program over groups of equal memories."""
-    groups: dict[tuple[int, int, bool, bool, int], list[tuple[str, str]]] = defaultdict(list)
+    groups: dict[tuple[int, int, bool, bool, int, bool], list[tuple[str, str]]] = defaultdict(list)
     used = {"lut": 0.0, "bram18": 0.0, "uram": 0.0}  # by logic and by memories that are not chosen here
     for name, layer in layers.items():
         used["lut"] += layer.logic_lut
         for s in layer.stores():
             style = given.get(name, {}).get(s.name)
             if style is None and not s.fixed and s.depth > TINY:
-                groups[s.width, s.depth, s.const, s.loadable, s.copies].append((name, s.name))
+                groups[s.width, s.depth, s.const, s.loadable, s.copies, s.fetched].append((name, s.name))
                 continue
             c = s.with_style(style or s.style).cost
             for k in used:
                 used[k] += getattr(c, k)
     options = []  # (group, style, cost)
-    for g, (width, depth, const, loadable, copies) in enumerate(groups):
-        s = Store("", width, depth, const, copies, loadable=loadable)
+    for g, (width, depth, const, loadable, copies, fetched) in enumerate(groups):
+        s = Store("", width, depth, const, copies, loadable=loadable, fetched=fetched)
         for style in s.styles(config.ultra_constants):
             if style != ULTRA or (config.plan == "auto" and (device is None or device.uram)):
                 options.append((g, style, s.with_style(style).cost))
