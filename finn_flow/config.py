@@ -90,6 +90,8 @@ class BuildConfig(BaseModel):
             raise ValueError("give `board` or `part`")
         if lone := sorted(set(self.in_flight) - set(self.share)):
             raise ValueError(f"`in_flight` names stage {lone[0]}, whose blocks share no engine: add it to `share`")
+        if lone := sorted(set(self.memory.fetch) - set(self.share)):
+            raise ValueError(f"`memory.fetch` names stage {lone[0]}, whose blocks share no engine: add it to `share`")
         return self
 
     @staticmethod

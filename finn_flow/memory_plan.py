@@ -71,6 +71,22 @@ def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> 
     return model
 
 
+def use(model: ModelWrapper, device: Device, config: MemoryConfig) -> dict[str, float]:
+    """Resources of a graph whose memories are planned within the shares of ``config``; the graph stays as it is."""
+    layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
+    given = _given(config, layers)
+    found = _choose(layers, given, device, config)
+    total = {"lut": 0.0, "bram18": 0.0, "uram": 0.0, "dsp": 0.0}
+    for name, layer in layers.items():
+        total["lut"] += layer.logic_lut
+        total["dsp"] += layer.resources().dsp
+        for s in layer.styled_stores():
+            style = found.get((name, s.name)) or given.get(name, {}).get(s.name) or s.style
+            for k in ("lut", "bram18", "uram"):
+                total[k] += getattr(s.with_style(style).cost, k)
+    return total
+
+
 def keep_outside(model: ModelWrapper, config: MemoryConfig) -> ModelWrapper:
     """Mark the weights that stay in the memory of the system: folding must know that they cost nothing."""
     for key, style in config.styles.items():
