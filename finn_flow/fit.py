@@ -3,8 +3,8 @@
 A folding that is cheapest at fixed prices may need twice the block RAM of a device and half of its look-up tables.
 :func:`fit` chooses foldings again and again, each time with the prices of what exceeds its budget raised and of what is
 left over lowered (a subgradient method on the Lagrangian of the budgets), and keeps the best. What a folding needs is
-told by two counts: at the prices of its round, which lead the prices on, and by the memory plan, which chooses the best:
-it moves memories to what is left, and prices do not.
+told by two counts: at the prices of its round, which lead the prices on, and by the memory plan, which chooses the
+best: it moves memories to what is left, and prices do not.
 """
 
 from __future__ import annotations
