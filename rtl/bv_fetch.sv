@@ -24,20 +24,13 @@ module bv_fetch #(
   localparam int NW = ASKERS > 1 ? $clog2(ASKERS) : 1;
   initial if (ASKERS < 1 || OPEN < 2) $error("bv_fetch: ASKERS=%0d OPEN=%0d", ASKERS, OPEN);
 
-  // the next asker in turn
-  logic [NW-1:0] turn, next;
+  // the asker whose turn it is; who asks for nothing is passed over, one in each cycle
+  logic [NW-1:0] turn;
   logic take, room;
-  always_comb begin
-    next = turn;
-    for (int i = ASKERS - 1; i >= 0; i--) begin
-      automatic logic [NW-1:0] n = NW'((int'(turn) + 1 + i) % ASKERS);
-      if (ask_valid[n]) next = n;
-    end
-  end
-  assign take = |ask_valid && room && (!out_valid || out_ready);
+  assign take = ask_valid[turn] && room && (!out_valid || out_ready);
   always_comb begin
     ask_ready = '0;
-    ask_ready[next] = take;
+    ask_ready[turn] = take;
   end
 
   // who gets the words that come back, and how many
@@ -45,7 +38,7 @@ module bv_fetch #(
   logic [28:0] words, count;
   logic owned, pop;
   bv_fifo #(.WIDTH(NW + 29), .DEPTH(OPEN), .ID(-1)) u_owners (
-      .clk, .rst, .in0_data({next, ask_data[64*next+35+:29]}), .in0_valid(take), .in0_ready(room),
+      .clk, .rst, .in0_data({turn, ask_data[64*turn+35+:29]}), .in0_valid(take), .in0_ready(room),
       .out0_data({owner, words}), .out0_valid(owned), .out0_ready(pop));
   assign set_data = in_data;
   assign in_ready = owned && set_ready[owner];
@@ -60,10 +53,10 @@ module bv_fetch #(
       count <= '0;
       out_valid <= 1'b0;
     end else begin
-      if (take) turn <= next;
+      if (take || !ask_valid[turn]) turn <= int'(turn) == ASKERS - 1 ? '0 : NW'(turn + 1'b1);
       if (in_valid && in_ready) count <= pop ? '0 : count + 1'b1;
       out_valid <= take || (out_valid && !out_ready);
     end
-    if (take) out_data <= ask_data[64*next+:64];
+    if (take) out_data <= ask_data[64*turn+:64];
   end
 endmodule

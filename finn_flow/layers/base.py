@@ -78,8 +78,8 @@ class Resources:
 
 
 Constants = dict[str, np.ndarray]
-#: look-up tables of what fetches sets (bv_sets with its share of bv_fetch), and of each memory that they go to
-SETS_LUT = (190.0, 40.0)
+#: look-up tables of what fetches sets (bv_sets with its share of bv_fetch; Yosys), and of each memory that they go to
+SETS_LUT = (160.0, 40.0)
 
 
 class Layer(BaseModel):
