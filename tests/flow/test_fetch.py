@@ -9,7 +9,7 @@ import pytest
 
 from bhvit.errors import UserError
 from bhvit.finn_flow import fetch, graph, load, ops, stitch
-from bhvit.finn_flow.config import MemoryConfig
+from bhvit.finn_flow.config import BuildConfig, MemoryConfig
 from bhvit.finn_flow.layers.base import FoldingError
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.layers.storage import DISTRIBUTED, ULTRA, Store
@@ -136,3 +136,11 @@ def test_errors(monkeypatch):
             ops.implement(n, "hls")
     with pytest.raises(UserError, match="RTL"):
         fetch.keep(model, MemoryConfig(fetch=[1]))
+
+
+def test_stages_without_engines_are_refused():
+    build = dict(model="m.yaml", weights={"random": 1}, part=networks.PART, target_cycles=8000)
+    with pytest.raises(ValueError, match=r"`memory.fetch` names stage 4.*`share`"):
+        BuildConfig(**build, share={3: [3]}, memory={"fetch": [3, 4]})
+    config = BuildConfig(**build, share={3: [3]}, memory={"fetch": [3]})
+    assert config.fold_memory == {"fetch": [3]} and "fetch" not in BuildConfig(**build).fold_memory
