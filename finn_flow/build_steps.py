@@ -16,7 +16,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
 
-from . import estimate, fifo_sizing, folding, graph, implementation, memory_plan, ops
+from . import estimate, fetch, fifo_sizing, folding, graph, implementation, memory_plan, ops
 from . import fit as fitting
 from .config import BuildConfig
 from .devices import device_of
@@ -133,7 +133,7 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     share_stages(model, ctx.config.share, ctx.config.in_flight)
     for stage, groups in ctx.config.share.items():
         ctx.say(f"  stage {stage}: blocks {' + '.join(map(str, groups))} share an engine each")
-    memory_plan.keep_outside(model, ctx.config.memory)
+    fetch.keep(memory_plan.keep_outside(model, ctx.config.memory), ctx.config.memory)
     if ctx.config.folding_file is not None:
         found = folding.read(ctx.config.folding_file, model)
     elif ctx.config.optimize == "fit":

@@ -38,6 +38,8 @@ class MemoryConfig(BaseModel):
     lut_share: float = Field(0.75, gt=0, le=1, description="share of the look-up tables for logic and memories")
     fifo_share: float = Field(0.12, ge=0, lt=1, description="share of these budgets that fitting leaves for FIFOs")
     ultra_constants: bool = Field(False, description="constants in UltraRAM, which a start-up loader must then fill")
+    fetch: list[int] = Field([], description="stages whose engines keep two sets of large constants on the chip and "
+                             "fetch the others from the memory of the system: [3]")
     styles: dict[str, Literal["distributed", "block", "ultra", "stream"]] = Field(
         {}, description="styles that are given: {node.MEMORY: style}; stream: weights stay in the memory of the system")
 
@@ -88,6 +90,8 @@ class BuildConfig(BaseModel):
             raise ValueError("give `board` or `part`")
         if lone := sorted(set(self.in_flight) - set(self.share)):
             raise ValueError(f"`in_flight` names stage {lone[0]}, whose blocks share no engine: add it to `share`")
+        if lone := sorted(set(self.memory.fetch) - set(self.share)):
+            raise ValueError(f"`memory.fetch` names stage {lone[0]}, whose blocks share no engine: add it to `share`")
         return self
 
     @staticmethod
@@ -117,7 +121,8 @@ class BuildConfig(BaseModel):
         """What folding reads of device and memories: everything for fitting, else the weights that stay outside."""
         if self.optimize == "fit":
             return {"device": self.device, **self.memory.model_dump(mode="json")}
-        return {k: v for k, v in self.memory.styles.items() if v == "stream"}
+        return {**({"fetch": self.memory.fetch} if self.memory.fetch else {}),
+                **{k: v for k, v in self.memory.styles.items() if v == "stream"}}
 
     @property
     def cycles(self) -> int | None:

@@ -133,7 +133,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "clock_mhz": clock_mhz, "clock_source": clock_source, "fps": clock_mhz * 1e6 / pace if pace else None,
         "stalls": {"seed": stalls.seed, "input_percent": stalls.input_percent,
                    "output_percent": stalls.output_percent, "burst_cycles": stalls.burst} if stalled else None,
-        **_outside(design, bandwidth), "simulator": verilator_version(), "sim_cycles": result.cycles,
+        **_outside(design, bandwidth, result), "simulator": verilator_version(), "sim_cycles": result.cycles,
         "sim_cycles_per_second": result.cycles / result.seconds if result.seconds else None,
         "sim_seconds": seconds, "compile_seconds": compiled, "backend": backend, "source": "RTL simulation",
         "outputs": int(want.shape[1]), "estimated_interval_cycles": design.max_cycles,
@@ -193,14 +193,17 @@ def outputs(design_dir: Path, work: Path, images: np.ndarray, *, jobs: int = 2, 
     return result.outputs[0].reshape(len(images), -1)
 
 
-def _outside(design: Design, bandwidth: float) -> dict[str, Any]:
+def _outside(design: Design, bandwidth: float, result: SimResult) -> dict[str, Any]:
     """What came from outside the design besides images: loaded words, streamed bytes."""
     found: dict[str, Any] = {}
     if design.loads:
         found["loaded_bits"] = 64 * sum(d["beats"] for d in design.loads)
     if design.weights:
         found["streamed_weights"] = {"bytes_per_pass": sum(w["words"] * w["bytes"] for w in design.weights),
-                                     "ports": len(design.weights), "bytes_per_cycle": bandwidth or None}
+                                     "ports": len(design.weights), "bytes_per_cycle": bandwidth or None,
+                                     "fetched_sets_bytes": sum(w["words"] * w["bytes"] for w in design.weights
+                                                               if w.get("asked")),
+                                     "mean_bytes_per_cycle": round(result.streamed / result.cycles, 2)}
     return found
 
 

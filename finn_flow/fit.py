@@ -2,19 +2,22 @@
 
 A folding that is cheapest at fixed prices may need twice the block RAM of a device and half of its look-up tables.
 :func:`fit` chooses foldings again and again, each time with the prices of what exceeds its budget raised and of what is
-left over lowered (a subgradient method on the Lagrangian of the budgets), and keeps the best.
+left over lowered (a subgradient method on the Lagrangian of the budgets), and keeps the best. What a folding needs is
+told by two counts: at the prices of its round, which lead the prices on, and by the memory plan, which chooses the
+best: it moves memories to what is left, and prices do not.
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from qonnx.core.modelwrapper import ModelWrapper
 
-from . import folding, graph, ops
+from . import folding, graph, memory_plan, ops
 from .config import MemoryConfig
 from .devices import Device
 from .prices import Prices, cheapest
@@ -60,6 +63,11 @@ def usage(model: ModelWrapper, prices: Prices) -> dict[str, float]:
     return use
 
 
+def shares(use: dict[str, float], limits: dict[str, float]) -> dict[str, float]:
+    """Part of each budget that is used."""
+    return {k: use[k] / limits[k] if limits[k] else (math.inf if use[k] else 0.0) for k in KINDS}
+
+
 def prices_of(device: Device, config: MemoryConfig) -> Prices:
     """First prices: equal shares of the device cost the same."""
     lut = device.lut
@@ -77,16 +85,21 @@ def fit(model: ModelWrapper, target: int, device: Device, config: MemoryConfig,
         UserError: the target cannot be met by any folding.
     """
     limits = budgets(device, config)
-    prices, best = prices_of(device, config), None
+    room = config.model_copy(update={k: getattr(config, k) * (1 - config.fifo_share) for k in ("share", "lut_share")})
+    prices, best, known = prices_of(device, config), None, {}
     for i in range(ROUNDS):
         found = folding.choose(model, target, prices, tokens)
         folded = copy.deepcopy(model)
         graph.insert_width_converters(folding.apply(folded, found))
         use = usage(folded, prices)
-        share = {k: use[k] / limits[k] if limits[k] else (math.inf if use[k] else 0.0) for k in KINDS}
-        now = Fit(found, use, share, prices)
-        say(f"  fitting: {use['lut']:.0f} LUT, {use['bram18']:.0f} BRAM18, {use['uram']:.0f} URAM, {use['dsp']:.0f} DSP"
-            f"; fullest budget {now.worst:.2f}")
+        share = shares(use, limits)
+        key = json.dumps(found, sort_keys=True)
+        if key not in known:
+            known[key] = memory_plan.use(folded, device, room)
+        planned = known[key]
+        now = Fit(found, planned, shares(planned, limits), prices)
+        say(f"  fitting: {planned['lut']:.0f} LUT, {planned['bram18']:.0f} BRAM18, {planned['uram']:.0f} URAM, "
+            f"{planned['dsp']:.0f} DSP; fullest budget {now.worst:.2f}")
         if best is None or now.worst < best.worst:
             best = now
         step = STEP / (1 + i / 4)

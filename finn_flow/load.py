@@ -37,7 +37,12 @@ class Segment:
 
 def loaded(layer: Layer) -> list[str]:
     """Names of the memories of a layer that have no initial contents."""
-    return [s.name for s in layer.styled_stores() if s.const and s.style == ULTRA]
+    return [s.name for s in layer.styled_stores() if s.const and s.style == ULTRA and not s.fetched]
+
+
+def fetched(layer: Layer) -> list[str]:
+    """Names of the memories of a layer that are written set by set while an engine runs, by number on its load bus."""
+    return [s.name for s in layer.styled_stores() if s.fetched]
 
 
 def streamed(layer: Layer) -> list[str]:
@@ -57,6 +62,29 @@ def beats(memory: Memory) -> np.ndarray:
     out = np.zeros((memory.depth, parts * 8), dtype=np.uint8)
     out[:, : raw.shape[1]] = raw
     return out.view("<u8").reshape(-1)
+
+
+def beats_of_set(layer: Layer, constants: Constants) -> tuple[list[int], list[int], int]:
+    """Words and 64-bit beats of one set in each memory that is fetched, and the bytes of a set."""
+    memories = [layer.memories(constants)[k] for k in fetched(layer)]
+    words = [m.depth // layer.sets for m in memories]
+    beats = [w * -(-m.width // 64) for w, m in zip(words, memories)]
+    return words, beats, 8 * sum(beats)
+
+
+def stride(size: int) -> int:
+    """Bytes from set to set: bursts begin at multiples of 64 bytes."""
+    return -(-size // 64) * 64
+
+
+def set_image(layer: Layer, constants: Constants) -> bytes:
+    """All sets of a layer as they lie in the memory of the system."""
+    size = beats_of_set(layer, constants)[2]
+    memories = [layer.memories(constants)[k] for k in fetched(layer)]
+    each = [beats(m).reshape(layer.sets, -1) for m in memories]
+    image = np.zeros((layer.sets, stride(size) // 8), "<u8")
+    image[:, : size // 8] = np.concatenate(each, axis=1)
+    return image.tobytes()
 
 
 def segments(layer: Layer, constants: Constants, targets: dict[str, int]) -> list[Segment]:

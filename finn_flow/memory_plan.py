@@ -71,6 +71,22 @@ def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> 
     return model
 
 
+def use(model: ModelWrapper, device: Device, config: MemoryConfig) -> dict[str, float]:
+    """Resources of a graph whose memories are planned within the shares of ``config``; the graph stays as it is."""
+    layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
+    given = _given(config, layers)
+    found = _choose(layers, given, device, config)
+    total = {"lut": 0.0, "bram18": 0.0, "uram": 0.0, "dsp": 0.0}
+    for name, layer in layers.items():
+        total["lut"] += layer.logic_lut
+        total["dsp"] += layer.resources().dsp
+        for s in layer.styled_stores():
+            style = found.get((name, s.name)) or given.get(name, {}).get(s.name) or s.style
+            for k in ("lut", "bram18", "uram"):
+                total[k] += getattr(s.with_style(style).cost, k)
+    return total
+
+
 def keep_outside(model: ModelWrapper, config: MemoryConfig) -> ModelWrapper:
     """Mark the weights that stay in the memory of the system: folding must know that they cost nothing."""
     for key, style in config.styles.items():
@@ -130,21 +146,21 @@ def free_depth(fifo: Layer) -> int:
 def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: Device | None,
             config: MemoryConfig) -> dict[tuple[str, str], str]:
     """Style of every memory that is not given: the integer program over groups of equal memories."""
-    groups: dict[tuple[int, int, bool, bool, int], list[tuple[str, str]]] = defaultdict(list)
+    groups: dict[tuple[int, int, bool, bool, int, bool], list[tuple[str, str]]] = defaultdict(list)
     used = {"lut": 0.0, "bram18": 0.0, "uram": 0.0}  # by logic and by memories that are not chosen here
     for name, layer in layers.items():
         used["lut"] += layer.logic_lut
         for s in layer.stores():
             style = given.get(name, {}).get(s.name)
             if style is None and not s.fixed and s.depth > TINY:
-                groups[s.width, s.depth, s.const, s.loadable, s.copies].append((name, s.name))
+                groups[s.width, s.depth, s.const, s.loadable, s.copies, s.fetched].append((name, s.name))
                 continue
             c = s.with_style(style or s.style).cost
             for k in used:
                 used[k] += getattr(c, k)
     options = []  # (group, style, cost)
-    for g, (width, depth, const, loadable, copies) in enumerate(groups):
-        s = Store("", width, depth, const, copies, loadable=loadable)
+    for g, (width, depth, const, loadable, copies, fetched) in enumerate(groups):
+        s = Store("", width, depth, const, copies, loadable=loadable, fetched=fetched)
         for style in s.styles(config.ultra_constants):
             if style != ULTRA or (config.plan == "auto" and (device is None or device.uram)):
                 options.append((g, style, s.with_style(style).cost))

@@ -8,7 +8,8 @@ Written by :func:`stitch` into a folder laid out like FINN's ``stitched_ip``:
     ip/<node>.v              the wrapper of each node
     hls/<node>/              what Vitis HLS wrote for a node that takes it in place of its kernel
     mem/<node>_<memory>.mem  constants; looked up by their basename (run simulations in this folder)
-    mem/<port>.bin           words of weights that come as a stream, each in whole bytes (ports weight<i>_V)
+    mem/<port>.bin           words of weights that come as a stream, each in whole bytes (ports weight<i>_V), or sets
+                             that the layers of an engine ask for (bv_sets) on a port weight<i>_R
     mem/load.bin             constants that a start-up loader writes (see :mod:`.load`), where there are any
     design.json              streams, nodes, FIFO numbers: what simulation and host need to know
     graph.onnx               the hardware graph that the design was made from
@@ -28,7 +29,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
 
-from . import graph, implementation, load, ops
+from . import fetch, graph, implementation, load, ops
 from .hls.vitis.rtl import HlsRtl, check_names, modules
 from .streams import DType, Stream
 from .wrapper import follows_schedule, memory_files, sources, wrapper
@@ -54,7 +55,8 @@ class Design:
     fifos: list[str]
     nodes: dict[str, dict[str, Any]]
     loads: list[dict[str, Any]] = field(default_factory=list)
-    #: weights that stay in the memory of the system: port, node, memory, words and bytes of a word
+    #: weights that stay in the memory of the system: port, node, memory, words and bytes of a word; asked: in the order
+    #: of requests (stream weight<i>_R), not over and over
     weights: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -155,6 +157,7 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     segments: list[load.Segment] = []
     weights: list[dict[str, Any]] = []
     bus = "load"
+    fetched = fetch.plan(model, sum(len(load.streamed(ops.layer_from_node(n))) for n in model.graph.node))
     for n in model.graph.node:
         layer, constants = ops.layer_of(n, model)
         if n.name in hls:
@@ -162,21 +165,26 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
             for f in hls[n.name].data:
                 shutil.copyfile(f, folder / "mem" / f.name)
         else:
-            for f in sources(type(layer)):
+            for f in sources(layer):
                 used[f.name] = f
             for name, lines in memory_files(layer, n.name, constants).items():
                 (folder / "mem" / name).write_text("\n".join(lines) + "\n")
-            (folder / "ip" / f"{n.name}.v").write_text(wrapper(layer, n.name, constants, len(loads)))
+            (folder / "ip" / f"{n.name}.v").write_text(wrapper(layer, n.name, constants, len(loads),
+                                                               fetched.offsets.get(n.name, 0)))
         late = [] if n.name in hls else load.loaded(layer)
         ports = [".ap_clk(ap_clk)", ".ap_rst_n(ap_rst_n)"]
         for kind, tensors in (("in", ops.stream_inputs(n)), ("out", n.output)):
             ports += [f".{kind}{p}_V_{s}({net[t]}_{s})" for p, t in enumerate(tensors)
                       for s in ("TDATA", "TVALID", "TREADY")]
         if layer.stem == "loop":
-            wires.append(f"  wire [63:0] {n.name}_schedule;")
+            wires.append(f"  wire [63:0] {n.name}_schedule; wire [3:0] {n.name}_admitted;")
             ports.append(f".schedule({n.name}_schedule)")
+            if n.name not in hls:
+                ports.append(f".admitted({n.name}_admitted)")
         elif follows_schedule(layer):
             ports.append(f".schedule({gates[n.name]}_schedule)")
+            if layer.held:
+                ports += [f".admitted({gates[n.name]}_admitted)", *fetched.connections(n.name)]
         if late:
             wires.append(f"  wire [{load.BUS - 1}:0] {n.name}_load;")
             ports += [f".load_in({bus})", f".load_out({n.name}_load)"]
@@ -196,6 +204,11 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
         instances.append(f"  {module} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")
         nodes[n.name] = {"stem": layer.stem, "op_type": n.op_type, "cycles": int(layer.frame_cycles),
                          **({"implementation": "Vitis HLS"} if n.name in hls else {})}
+    wires += fetched.wires()
+    instances += fetched.instances()
+    for port in fetched.ports:
+        (folder / "mem" / f"{port.name}_V.bin").write_bytes(port.image)
+        weights.append(port.entry())
     ports = ["input wire ap_clk", "input wire ap_rst_n"]
     if loads:
         ports.append(f"input wire [{load.BUS - 1}:0] load")
@@ -203,6 +216,9 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     for w in weights:
         ports += [f"input wire [{8 * w['bytes'] - 1}:0] {w['port']}_TDATA", f"input wire {w['port']}_TVALID",
                   f"output wire {w['port']}_TREADY"]
+        if w.get("asked"):
+            p = w["port"].replace("_V", "_R")
+            ports += [f"output wire [63:0] {p}_TDATA", f"output wire {p}_TVALID", f"input wire {p}_TREADY"]
     for e in inputs:
         w = graph.sink_stream(model, e).padded_width
         p = f"in{e.source_port}_V"

@@ -30,12 +30,14 @@ module bv_affine #(
     parameter int REPEAT     = 1,
     parameter EPILOGUE_FILE  = "",
     parameter EPILOGUE_STYLE = "auto",
+    parameter int EPILOGUE_TARGET = -1,
     localparam int LANES = TP * SIMD,
     localparam int IN1_BITS = RES1 != 0 ? RES1_BITS : RES2_BITS
 ) (
     input  logic                       clk,
     input  logic                       rst,
     input  logic [63:0]                schedule = 64'd0,
+    input  logic [65:0]                load = 66'd0,
     input  logic [LANES*IN_BITS-1:0]   in0_data,
     input  logic                       in0_valid,
     output logic                       in0_ready,
@@ -81,8 +83,9 @@ module bv_affine #(
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(fire && last_fold && last_group), .set);
-  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(SETS * CF), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE)) u_rom (
-      .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word));
+  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(SETS * CF), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE),
+           .TARGET(EPILOGUE_TARGET)) u_rom (
+      .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word), .load);
 
   always_ff @(posedge clk) begin
     if (rst) begin

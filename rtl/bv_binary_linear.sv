@@ -36,6 +36,7 @@ module bv_binary_linear #(
     parameter int WEIGHT_TARGET = -1,
     parameter EPILOGUE_FILE    = "",
     parameter EPILOGUE_STYLE   = "auto",
+    parameter int EPILOGUE_TARGET = -1,
     localparam int LANES = TP * PE,
     localparam int IN1_BITS = RES1 != 0 ? RES1_BITS : RES2_BITS
 ) (
@@ -124,12 +125,12 @@ module bv_binary_linear #(
 
   bv_linear_back #(
       .PE(PE), .TP(TP), .ACC_BITS(ACC_BITS), .ACC_BIAS(-IN_CHANNELS), .WORDS(SETS * MF), .EPILOGUE_FILE(EPILOGUE_FILE),
-      .EPILOGUE_STYLE(EPILOGUE_STYLE), .ACT(ACT),
+      .EPILOGUE_STYLE(EPILOGUE_STYLE), .EPILOGUE_TARGET(EPILOGUE_TARGET), .ACT(ACT),
       .M_BITS(M_BITS), .O_BITS(O_BITS), .SH1(SH1), .Z_BITS(Z_BITS), .SLOPE_BITS(SLOPE_BITS), .O2_BITS(O2_BITS),
       .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS), .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS),
       .K2(K2), .RS_MAX(RS_MAX), .KS_MAX(KS_MAX)
   ) u_back (
-      .clk, .rst, .ce(back_ce), .acc_last(v[END] && last[END] && !starving), .eaddr(eaddr[END]),
+      .clk, .rst, .load, .ce(back_ce), .acc_last(v[END] && last[END] && !starving), .eaddr(eaddr[END]),
       .acc, .in1_data, .in1_valid, .in1_ready,
       .in2_data, .in2_valid, .in2_ready, .out0_data, .out0_valid, .out0_ready);
 endmodule

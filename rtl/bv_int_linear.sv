@@ -152,7 +152,7 @@ module bv_int_linear #(
       .SH2(SH2), .OUT_BITS(OUT_BITS), .RES1(RES1), .RES1_BITS(RES1_BITS), .RM(RM), .RES2(RES2), .RES2_BITS(RES2_BITS),
       .K2(K2), .RS_MAX(RS_MAX), .KS_MAX(KS_MAX)
   ) u_back (
-      .clk, .rst, .ce(back_ce), .acc_last(v[END] && last[END] && !starving), .eaddr(eaddr[END]),
+      .clk, .rst, .load, .ce(back_ce), .acc_last(v[END] && last[END] && !starving), .eaddr(eaddr[END]),
       .acc, .in1_data, .in1_valid, .in1_ready,
       .in2_data, .in2_valid, .in2_ready, .out0_data, .out0_valid, .out0_ready);
 endmodule

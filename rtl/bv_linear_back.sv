@@ -27,12 +27,14 @@ module bv_linear_back #(
     parameter int KS_MAX     = 0,
     parameter EPILOGUE_FILE  = "",
     parameter EPILOGUE_STYLE = "auto",
+    parameter int EPILOGUE_TARGET = -1,
     localparam int LANES = TP * PE,
     localparam int IN1_BITS = RES1 != 0 ? RES1_BITS : RES2_BITS,
     localparam int EW = WORDS > 1 ? $clog2(WORDS) : 1
 ) (
     input  logic                       clk,
     input  logic                       rst,
+    input  logic [65:0]                load,
     output logic                       ce,
     input  logic                       acc_last,
     input  logic [EW-1:0]              eaddr,
@@ -64,8 +66,9 @@ module bv_linear_back #(
     if (rst) done <= 1'b0;
     else if (ce) done <= acc_last;
   end
-  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(WORDS), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE)) u_params (
-      .clk, .en(ce && acc_last), .addr(eaddr), .data(params));
+  bv_rom #(.WIDTH(WORD + RSB + KSB), .DEPTH(WORDS), .FILE(EPILOGUE_FILE), .STYLE(EPILOGUE_STYLE),
+           .TARGET(EPILOGUE_TARGET)) u_params (
+      .clk, .en(ce && acc_last), .addr(eaddr), .data(params), .load);
 
   logic [LANES*RES1_BITS-1:0] res1;
   logic [LANES*RES2_BITS-1:0] res2;

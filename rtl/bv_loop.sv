@@ -4,6 +4,7 @@
 // A returning frame goes before a new one. At most IN_FLIGHT frames are under way (1 to 8), in an order that never
 // changes; while one frame waits for a barrier inside the engine, others work. `schedule` tells the layers which set
 // the n-th frame let in uses (bits 4n..4n+3, n modulo 16; see bv_set_counter); it is written before the first beat leaves.
+// `admitted` counts the frames let in, modulo 16.
 // A new frame starts once it is here completely (buffer of BEATS beats), so that it does not hold the engine up.
 // Latency of a new frame BEATS + 4 cycles, of others 1; one beat per cycle. Checked: sizes.
 module bv_loop #(
@@ -27,7 +28,8 @@ module bv_loop #(
     output logic [WIDTH-1:0] out1_data,
     output logic             out1_valid,
     input  logic             out1_ready,
-    output logic [63:0]      schedule
+    output logic [63:0]      schedule,
+    output logic [3:0]       admitted
 );
   localparam int BW = BEATS > 1 ? $clog2(BEATS) : 1;
   localparam int CW = $clog2(BEATS + 3);
@@ -70,6 +72,7 @@ module bv_loop #(
   logic [3:0] head, tail;                   // next frame to be let in, next one to return
   logic [3:0] flying, round;
   logic returned, again, finished, fresh;
+  assign admitted = head;
   assign round = schedule[4*tail+:4];
   assign returned = in1_valid && head != tail && !leave && !(enter && !enter_new);
   assign finished = returned && int'(round) == ROUNDS - 1;

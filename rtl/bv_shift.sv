@@ -28,11 +28,13 @@ module bv_shift #(
     parameter U_STYLE       = "auto",
     parameter Y_STYLE       = "auto",
     parameter COEF_FILE     = "",
-    parameter COEF_STYLE    = "auto"
+    parameter COEF_STYLE    = "auto",
+    parameter int COEF_TARGET = -1
 ) (
     input  logic                     clk,
     input  logic                     rst,
     input  logic [63:0]              schedule = 64'd0,
+    input  logic [65:0]              load = 66'd0,
     input  logic [SIMD*U_BITS-1:0]   in0_data,
     input  logic                     in0_valid,
     output logic                     in0_ready,
@@ -186,8 +188,9 @@ module bv_shift #(
   end
   bv_ram #(.WIDTH(YW), .DEPTH(YROWS * ROW), .STYLE(Y_STYLE)) u_y (
       .clk, .we(take), .waddr(wy), .wdata(in1_data), .re(ce && go), .raddr(yword), .rdata(y1));
-  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(COEF_FILE), .STYLE(COEF_STYLE)) u_rom (
-      .clk, .en(ce && go), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));
+  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(COEF_FILE), .STYLE(COEF_STYLE),
+           .TARGET(COEF_TARGET)) u_rom (
+      .clk, .en(ce && go), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1), .load);
 
   // ---- stage 2: taps in order; the centre row through four column delays -----------------------------------------------
   logic [UW-1:0] tap1[5];  // up 2, up 1, centre row, down 1, down 2

@@ -11,11 +11,13 @@ module bv_threshold #(
     parameter int SETS     = 1,
     parameter int REPEAT   = 1,
     parameter THRESHOLD_FILE = "",
-    parameter THRESHOLD_STYLE = "auto"
+    parameter THRESHOLD_STYLE = "auto",
+    parameter int THRESHOLD_TARGET = -1
 ) (
     input  logic                    clk,
     input  logic                    rst,
     input  logic [63:0]             schedule = 64'd0,
+    input  logic [65:0]             load = 66'd0,
     input  logic [TP*SIMD*BITS-1:0] in0_data,
     input  logic                    in0_valid,
     output logic                    in0_ready,
@@ -47,8 +49,9 @@ module bv_threshold #(
 
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set (
       .clk, .rst, .schedule, .frame_done(ce && in0_valid && last_fold && last_group), .set);
-  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(THRESHOLD_FILE), .STYLE(THRESHOLD_STYLE)) u_rom (
-      .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word));
+  bv_rom #(.WIDTH(WORD), .DEPTH(SETS * CF), .FILE(THRESHOLD_FILE), .STYLE(THRESHOLD_STYLE),
+           .TARGET(THRESHOLD_TARGET)) u_rom (
+      .clk, .en(ce), .addr(AW'(int'(set) * CF + int'(fold))), .data(word), .load);
 
   always_ff @(posedge clk) begin
     if (rst) begin

@@ -26,7 +26,7 @@ PARTS = ("stalls", "synth")
               help="npz with images and integer logits instead of --data.")
 @click.option("-n", "images", type=click.IntRange(min=2), default=24, show_default=True, help="Number of images.")
 @click.option("--stalled", type=click.IntRange(min=1), default=8, show_default=True, help="Images with random stalls.")
-@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), default=16.0, show_default=True,
+@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), default=40.0, show_default=True,
               help="Bytes per cycle of the memory that streamed constants come from.")
 @click.option("--skip", multiple=True, type=click.Choice(PARTS), help="Leave a part out. Repeatable.")
 @click.option("--fresh", is_flag=True, help="Build again, complete or not.")

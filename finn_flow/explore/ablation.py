@@ -51,11 +51,13 @@ def variants(config: BuildConfig) -> list[Variant]:
                 {"memory": memory.model_copy(update={"ultra_constants": False})}),
         Variant("streamed", "no weights from the memory of the system", streamed,
                 {"memory": memory.model_copy(update={"styles": kept})}),
+        Variant("fetched", "every constant set of an engine on the chip", bool(memory.fetch),
+                {"memory": memory.model_copy(update={"fetch": []})}),
         Variant("fit", "`optimize: cost` instead of `fit`", config.optimize == "fit", {"optimize": "cost"}),
     ]
     used = [v for v in single if v.used]
     change = {k: x for v in used for k, x in v.change.items() if k != "memory"}
-    change["memory"] = memory.model_copy(update={"ultra_constants": False, "styles": kept})
+    change["memory"] = memory.model_copy(update={"ultra_constants": False, "styles": kept, "fetch": []})
     return [Variant("build", "the build as its file says"), *single,
             Variant("all", "all of these off", True, change, tokens=1, plain=True)]
 

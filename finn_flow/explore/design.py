@@ -15,7 +15,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
 
-from .. import estimate, folding, graph, memory_plan
+from .. import estimate, fetch, folding, graph, memory_plan
 from .. import fit as fitting
 from ..config import BuildConfig, MemoryConfig
 from ..devices import Device, device_of
@@ -88,7 +88,8 @@ def limits(config: BuildConfig) -> dict[str, float]:
 def with_engines(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
     """A copy of a specialized graph with the engines that the build's blocks share, weights outside marked."""
     model = share_stages(copy.deepcopy(model), config.share, config.in_flight)
-    return memory_plan.keep_outside(model, config.memory)
+    memory = config.memory.model_copy(update={"fetch": [s for s in config.memory.fetch if s in config.share]})
+    return fetch.keep(memory_plan.keep_outside(model, memory), memory)
 
 
 def fold(model: ModelWrapper, config: BuildConfig, target: int, tokens: int | None = None) -> ModelWrapper:

@@ -17,6 +17,7 @@ class Affine(EpilogueLayer):
     """in0: (*dims) s<in_bits>, then the residuals; out0: (*dims) s<out_bits>. One beat per cycle."""
 
     stem: ClassVar[str] = "affine"
+    fetchable: ClassVar[bool] = True
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "TP": "tokens"}
 
     dims: list[int]
@@ -48,7 +49,7 @@ class Affine(EpilogueLayer):
         return self.outputs()[0].beats
 
     def stores(self) -> tuple[Store, ...]:
-        return (self.epilogue_store(self.SIMD, self.sets * self.channels // self.SIMD),)
+        return (self.epilogue_store(self.SIMD, self.channels // self.SIMD),)
 
     def resources(self) -> Resources:
         lut, dsp = self.epilogue_logic(self.SIMD * self.TP)

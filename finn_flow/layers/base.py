@@ -78,6 +78,8 @@ class Resources:
 
 
 Constants = dict[str, np.ndarray]
+#: look-up tables of what fetches sets (bv_sets with its share of bv_fetch; Yosys), and of each memory that they go to
+SETS_LUT = (160.0, 40.0)
 
 
 class Layer(BaseModel):
@@ -97,12 +99,16 @@ class Layer(BaseModel):
     #: RTL parameters that a field does not provide: see :meth:`rtl_parameters`.
     sources: ClassVar[tuple[str, ...]] = ()
     #: other SystemVerilog files that the kernel instantiates
+    #: whether the kernel takes constants of an engine's blocks set by set (see ``held``)
+    fetchable: ClassVar[bool] = False
     fold_axes: ClassVar[dict[str, str]] = {}
     #: folding attribute -> name of the method or field with the extent that it must divide, or the tuple of its values
 
     sets: int = 1
     repeat: int = 1
     passes: int = 1
+    #: sets on the chip where the others stay in the memory of the system (2; see rtl/bv_sets.sv); 0: all of them
+    held: int = 0
     #: memory styles that are not "auto", e.g. "FRAME=ultra WEIGHT=block"; see :mod:`.storage`
     styles: str = ""
 
@@ -145,7 +151,7 @@ class Layer(BaseModel):
 
     def rtl_parameters(self) -> dict[str, int]:
         """Parameters of ``bv_<stem>``; by default every int field in upper case."""
-        return {k.upper(): v for k, v in self if isinstance(v, int) and k != "passes"}
+        return {k.upper(): v for k, v in self if isinstance(v, int) and k not in ("passes", "held")}
 
     @classmethod
     @abstractmethod
@@ -185,11 +191,15 @@ class Layer(BaseModel):
         """Resources of the layer: its logic, and its memories as they are declared."""
         stores = self.styled_stores()
         costs = [s.cost for s in stores]
+        lut += SETS_LUT[0] + SETS_LUT[1] * sum(s.fetched for s in stores) if self.held else 0
         return Resources(lut=lut + sum(c.lut for c in costs), bram18=sum(c.bram18 for c in costs),
                          uram=sum(c.uram for c in costs), dsp=dsp, bits=sum(s.bits for s in stores))
 
     def check(self) -> None:
         """Raise FoldingError when a folding does not divide its extent; layers extend this."""
+        if self.held and not (self.held == 2 < self.sets and self.fetchable and self.repeat == 0):
+            raise FoldingError(f"held={self.held} is not possible.", where=f"layer {self.stem}",
+                               do="2 where an engine has three sets or more and its kernel can fetch them; else 0")
         for axis, extent_name in self.fold_axes.items():
             extent = getattr(self, extent_name)
             extent = extent() if callable(extent) else extent
@@ -199,6 +209,12 @@ class Layer(BaseModel):
                                        do=f"choose one of {', '.join(map(str, extent))}")
                 continue
             check_divides(self.stem, axis, getattr(self, axis), extent_name, extent)
+
+    def const_store(self, name: str, width: int, words: int, **more: bool) -> Store:
+        """Memory of constants with ``words`` words for each set, as many sets as the chip holds."""
+        if self.held:
+            more = {"loadable": True, "fetched": True}
+        return Store(name, width, words * (self.held or self.sets), const=True, **more)
 
     def random_constants(self, rng: np.random.Generator) -> Constants:
         """Random constants of the declared types; layers override where not every value makes sense."""
@@ -213,7 +229,7 @@ class Layer(BaseModel):
 
     def of_set(self, index: int) -> Layer:
         """The layer with one set only, that of ``index``: what an engine's layer does in one round."""
-        return self.model_copy(update={"sets": 1, "repeat": 1, "passes": 1})
+        return self.model_copy(update={"sets": 1, "repeat": 1, "passes": 1, "held": 0})
 
     @property
     def frame_cycles(self) -> int:

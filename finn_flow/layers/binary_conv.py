@@ -136,9 +136,9 @@ class BinaryConv(EpilogueLayer):
         return max(compute, self.inputs()[0].beats)
 
     def stores(self) -> tuple[Store, ...]:
-        d, fold = len(self.dilations), self.sets * self.out_channels // self.PE
+        d, fold = len(self.dilations), self.out_channels // self.PE
         return (Store("RING", self.in_channels, self._ring * self.width, fixed=True),
-                Store("WEIGHT", self.PE * d * self._taps, fold, const=True, loadable=True),
+                self.const_store("WEIGHT", self.PE * d * self._taps, fold, loadable=True),
                 self.epilogue_store(self.PE, fold, d))
 
     def resources(self) -> Resources:

@@ -14,6 +14,7 @@ class BinaryLinear(LinearLayer):
     """in0: (*token_dims, in_channels) BIPOLAR, residuals; out0: s<out_bits>."""
 
     stem: ClassVar[str] = "binary_linear"
+    fetchable: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = (*LinearLayer.sources, "bv_xnor_popcount")
 
     def check(self) -> None:

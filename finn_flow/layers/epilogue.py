@@ -90,10 +90,10 @@ class EpilogueLayer(Layer):
         return Memory(tuple(fields))
 
     def epilogue_store(self, pe: int, words: int, branches: int = 1) -> Store:
-        """The parameter memory: ``words`` words of ``pe`` channels in each of ``branches`` epilogues."""
+        """The parameter memory: ``words`` words a set of ``pe`` channels in each of ``branches`` epilogues."""
         width = pe * (self.m_bits + self.o_bits + (2 * self.slope_bits + self.o2_bits if self.act else 0))
         width += self.rs_max.bit_length() + self.ks_max.bit_length()
-        return Store("EPILOGUE", branches * width, words, const=True)
+        return self.const_store("EPILOGUE", branches * width, words)
 
     def epilogue_logic(self, lanes: int) -> tuple[float, int]:
         """Estimated LUTs and DSPs of ``lanes`` requantizers: clipping and the residuals' additions beside the DSPs."""

@@ -37,7 +37,8 @@ class LinearLayer(EpilogueLayer):
 
     @property
     def weight_words(self) -> int:
-        return self.sets * (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
+        """Words of a set."""
+        return (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
 
     @abstractmethod
     def in_type(self) -> DType:
@@ -91,9 +92,9 @@ class LinearLayer(EpilogueLayer):
         # one beat per token group waits in a register
         buffer = () if folds == 1 and out_folds > 2 else (Store("BUFFER", x.width, 2 * folds, fixed=True),)
         return (*buffer,
-                Store("WEIGHT", self.PE * self.SIMD * self.weight_type().bits, self.weight_words, const=True,
-                      loadable=True, streamable=self.sets == 1),
-                self.epilogue_store(self.PE, self.sets * self.out_channels // self.PE))
+                self.const_store("WEIGHT", self.PE * self.SIMD * self.weight_type().bits, self.weight_words,
+                                 loadable=True, streamable=self.sets == 1),
+                self.epilogue_store(self.PE, self.out_channels // self.PE))
 
     def linear_resources(self, mac_lut: float, mac_dsp: int) -> Resources:
         """Estimate with the given cost of one multiplication and its share of the adder tree."""

@@ -25,6 +25,7 @@ class Shift(Layer):
     """in0 U s<u_bits>, in1 Y s<y_bits> (height + ext, width, channels); out0 V s<out_bits>, out1 U at the centre."""
 
     stem: ClassVar[str] = "shift"
+    fetchable: ClassVar[bool] = True
     sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_dot9")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "RING": "rings"}
     #: rows in the ring: with fewer than ten the frames wait for each other
@@ -102,13 +103,13 @@ class Shift(Layer):
         return ends[-1] - ends[-2]
 
     def stores(self) -> tuple[Store, ...]:
-        row, folds = self.width * self._fold, self.sets * self._fold
+        row = self.width * self._fold
         banks, slots = (5, 2) if self.RING == 10 else (self.RING, 1)
         word = self.SIMD * (len(TAPS) * self.coef_bits + self.o_bits) + self.ks_max.bit_length()
         late = (Store("LATE", 4 * self.SIMD * self.u_bits, self._fold, fixed=True),) if self._fold > 1 else ()
         return (Store("U", self.SIMD * self.u_bits, slots * row, copies=banks),
                 Store("Y", self.SIMD * self.y_bits, (self.RING - 2) * row), *late,
-                Store("COEF", word, folds, const=True))
+                self.const_store("COEF", word, self._fold))
 
     def resources(self) -> Resources:
         select = 5 * self.u_bits * (2 if self.RING == 10 else (self.RING + 1) // 2 - 1)  # five of the banks, in order

@@ -33,6 +33,7 @@ class Store:
         name: the kernel's parameter ``<NAME>_STYLE``, and for constants ``<NAME>_FILE``. const: constants (``bv_rom``).
         fixed: the kernel has no such parameter, the style is always "auto". plain: a register array, no ``bv_ram``.
         loadable: constants that can come from the start-up loader (the kernel has ``<NAME>_TARGET`` and a load port).
+        fetched: constants of the blocks of an engine that are written set by set while it runs (rtl/bv_sets.sv).
         streamable: constants that can come as a stream (the kernel has ports ``<name>_data``, ``_valid``, ``_ready``).
     """
 
@@ -45,11 +46,17 @@ class Store:
     plain: bool = False
     loadable: bool = False
     streamable: bool = False
+    fetched: bool = False
     style: str = AUTO
 
     @property
     def bits(self) -> int:
         return self.width * self.depth * self.copies
+
+    @property
+    def rom(self) -> bool:
+        """Whether nothing is ever written into it."""
+        return self.const and not self.fetched
 
     @property
     def kind(self) -> str:
@@ -59,7 +66,7 @@ class Store:
         """Styles that this store can have. UltraRAM has no initial contents: constants there must be loadable."""
         if self.fixed:
             return (AUTO,)
-        ultra = not self.const or (ultra_constants and self.loadable)
+        ultra = not self.const or self.fetched or (ultra_constants and self.loadable)
         return (DISTRIBUTED, BLOCK, ULTRA) if ultra else (DISTRIBUTED, BLOCK)
 
     @property
@@ -86,7 +93,7 @@ class Store:
             return Cost(n * ultra_luts(self.width, self.depth), 0, n * ultra_rams(self.width, self.depth))
         if style == BLOCK:
             return Cost(n * block_luts(self.width, self.depth), n * block_rams(self.width, self.depth))
-        return Cost(n * (rom_luts if self.const else ram_luts)(self.width, self.depth))
+        return Cost(n * (rom_luts if self.rom else ram_luts)(self.width, self.depth))
 
     def with_style(self, style: str) -> Store:
         return replace(self, style=style)
@@ -141,4 +148,4 @@ def _automatic_block(store: Store) -> bool:
     """Whether Yosys takes block RAM for "auto": its prices are 129 a block, 1 a look-up table, 16 a RAM64M8."""
     width, depth = store.width, store.depth
     cells = width / 14 if depth <= 32 else width / 7 * -(-depth // 64)
-    return (rom_luts(width, depth) if store.const else 16 * cells) > 129 * block_rams(width, depth)
+    return (rom_luts(width, depth) if store.rom else 16 * cells) > 129 * block_rams(width, depth)

@@ -21,6 +21,7 @@ class Threshold(Layer):
     """in0: (*dims) s<bits>; out0: (*dims) BIPOLAR. One beat per cycle."""
 
     stem: ClassVar[str] = "threshold"
+    fetchable: ClassVar[bool] = True
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "TP": "tokens"}
 
     dims: list[int]
@@ -57,7 +58,7 @@ class Threshold(Layer):
         return self.inputs()[0].beats
 
     def stores(self) -> tuple[Store, ...]:
-        return (Store("THRESHOLD", self.SIMD * (self.bits + 2), self.sets * self.channels // self.SIMD, const=True),)
+        return (self.const_store("THRESHOLD", self.SIMD * (self.bits + 2), self.channels // self.SIMD),)
 
     def resources(self) -> Resources:
         return self.total(self.TP * self.SIMD * (self.bits - 1) + (4 if self.sets == 1 else 33))

@@ -159,7 +159,7 @@ class BvRtl(RTLBackend):
         for name, lines in memory_files(layer, top, constants).items():
             (folder / name).write_text("\n".join(lines) + "\n")
         (folder / f"{top}.v").write_text(wrapper(layer, top, constants))
-        for f in sources(type(layer)):
+        for f in sources(layer):
             shutil.copy(f, folder)
         self.set_nodeattr("gen_top_module", top)
         self.set_nodeattr("ipgen_path", str(folder))
@@ -167,7 +167,7 @@ class BvRtl(RTLBackend):
 
     def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
         folder = Path(self.get_nodeattr("code_gen_dir_ipgen")) if abspath else Path()
-        names = [f.name for f in sources(type(self.layer()))] + [f"{self.get_nodeattr('gen_top_module')}.v"]
+        names = [f.name for f in sources(self.layer())] + [f"{self.get_nodeattr('gen_top_module')}.v"]
         return [str(folder / n) for n in names]
 
     def code_generation_ipi(self) -> list[str]:

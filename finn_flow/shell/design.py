@@ -17,7 +17,7 @@ SHELL = RTL / "shell"
 SHARED = ("bv_util", "bv_fifo")
 FILES = ("registers", "axil", "bytes", "bursts", "axi_read", "axi_write", "dma_channel", "dma", "control")
 #: of designs whose constants come from outside
-FEEDING = ("loader", "constants", "feeder")
+FEEDING = ("loader", "constants", "sets", "feeder")
 #: generated modules that the simulation and the block design see
 SHELL_TOP, DMA_TOP, CONTROL_TOP, FEEDER_TOP = "bhvit_shell_top", "bhvit_dma_ip", "bhvit_control_ip", "bhvit_feeder_ip"
 
@@ -27,6 +27,7 @@ class ShellParameters:
     """What the shell has to know about a design. Bytes per beat, beats per frame; clock in kHz; hash: 128 bits.
 
     load: whether constants have to be loaded at start-up. weights: words, and bytes of a word, of each port of weights.
+    asked: ports whose words are asked for, not read over and over.
     """
 
     in_bytes: int
@@ -40,6 +41,7 @@ class ShellParameters:
     outstanding: int = 4
     load: bool = False
     weights: tuple[tuple[int, int], ...] = ()
+    asked: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, design: Design, clock_mhz: float, **others: int) -> ShellParameters:
@@ -57,9 +59,11 @@ class ShellParameters:
             raise UserError(f"The shell has ports for {WEIGHT_PORTS} streams of weights.", design.folder,
                             f"this design has {len(weights)}: {', '.join(w['node'] for w in design.weights)}",
                             "give fewer memories the style `stream` in memory.styles of the build file")
+        asked = tuple(i for i, w in enumerate(design.weights) if w.get("asked"))
         i, o = design.inputs[0], design.outputs[0]
         return cls(i.padded_width // 8, o.padded_width // 8, i.beats, o.beats, round(clock_mhz * 1000),
-                   int(build_hash(design), 16), load=bool(design.loads), weights=weights, **others)
+                   int(build_hash(design), 16), load=bool(design.loads), weights=weights, asked=asked,
+                   **others)
 
     @property
     def feeder(self) -> bool:

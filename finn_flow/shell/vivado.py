@@ -28,7 +28,7 @@ from ..stitch import TOP, Design
 from . import registers, vivado_reports
 from .boards import Board, wrong_settings
 from .design import CONTROL_TOP, DMA_TOP, FEEDER_TOP, FEEDING, ShellParameters, shell_sources
-from .wiring import UNUSED, masters, weight_stream, write_tops
+from .wiring import UNUSED, feeding_streams, masters, write_tops
 
 SCRIPTS = Path(__file__).with_name("tcl")
 STEM = "bhvit"
@@ -97,7 +97,7 @@ def prepare(folder: Path, board: Board, settings: Settings, design: Design, cloc
         define(f, MACROS[settings.family])
     images = sorted(f for f in design.memories.iterdir() if f.suffix != ".bin")  # the others come from outside
     memories = [f"accelerator/{f.name}" for f in _copy(images, folder / "accelerator")]
-    weights = [weight_stream(i) for i in range(len(p.weights))]
+    weights = feeding_streams(p)
     unused = {} if p.feeder else UNUSED
     blocks = [
         _block("dma", DMA_TOP, registers.DMA.vlnv, [*shell, f"shell/{DMA_TOP}.v"], masters=["m_axi_mm2s",

@@ -68,6 +68,16 @@ def weight_stream(i: int) -> str:
     return f"weight{i}_V"
 
 
+def requests(i: int) -> str:
+    """Name of the stream on which the accelerator asks for words of a port."""
+    return f"weight{i}_R"
+
+
+def feeding_streams(p: ShellParameters) -> list[str]:
+    """Streams between feeder and accelerator, in either direction."""
+    return [*(weight_stream(i) for i in range(len(p.weights))), *(requests(i) for i in p.asked)]
+
+
 def masters(p: ShellParameters) -> list[str]:
     """AXI read masters of the feeder."""
     return [*(["m_axi_load"] if p.load else []), *(f"m_axi_weight{i}" for i in range(len(p.weights)))]
@@ -84,6 +94,9 @@ def feeder_ports(p: ShellParameters) -> list[Port]:
     for i, (_words, size) in enumerate(p.weights):
         s = weight_stream(i)
         found += [("output", 8 * size, f"{s}_tdata"), ("output", 1, f"{s}_tvalid"), ("input", 1, f"{s}_tready")]
+        if i in p.asked:
+            r = requests(i)
+            found += [("input", 64, f"{r}_tdata"), ("input", 1, f"{r}_tvalid"), ("output", 1, f"{r}_tready")]
         found += _axi(ports("bhvit_constants", {"DW": p.axi_bits, "OB": size, "LB": 32}), f"m_axi_weight{i}")
     return found
 
@@ -120,12 +133,16 @@ def feeder(p: ShellParameters) -> str:
     for i, (words, size) in enumerate(p.weights):
         s = weight_stream(i)
         nets = {"clk": CLOCK, "rst": "weights_rst", "enable": "weights_enable", "halt": "weights_halt",
-                "addr": f"weights_addr[{64 * i + 63}:{64 * i}]", "length": f"32'd{words * size}",
+                "addr": f"weights_addr[{64 * i + 63}:{64 * i}]",
                 "quiet": f"weights_quiet[{i}]", "error": f"weights_error[{2 * i + 1}:{2 * i}]",
                 "out0_data": f"{s}_tdata", "out0_valid": f"{s}_tvalid", "out0_ready": f"{s}_tready"}
-        values = {"DW": p.axi_bits, **burst, "LB": 32, "OB": size}
-        body.append(_instance("bhvit_constants", f"u_weight{i}", values,
-                              nets | _masters("bhvit_constants", values, f"m_axi_weight{i}")))
+        module, values = "bhvit_constants", {"DW": p.axi_bits, **burst, "LB": 32, "OB": size}
+        if i in p.asked:
+            module, values = "bhvit_sets", {"DW": p.axi_bits, **burst}
+            nets |= {f"ask_{k}": f"{requests(i)}_t{k}" for k in ("data", "valid", "ready")}
+        else:
+            nets["length"] = f"32'd{words * size}"
+        body.append(_instance(module, f"u_weight{i}", values, nets | _masters(module, values, f"m_axi_weight{i}")))
     n = len(p.weights)
     spare = ["load_last"] if p.load else ["loader_rst", "loader_start", "table_addr"]
     spare += [] if n else ["weights_rst", "weights_enable", "weights_halt"]
@@ -146,6 +163,8 @@ def accelerator_ports(p: ShellParameters) -> list[Port]:
         found.append(("input", BUS, "load"))
     for i, (_, size) in enumerate(p.weights):
         found += _axis("input", weight_stream(i), size)
+    for i in p.asked:
+        found += _axis("output", requests(i), 8)
     return found
 
 
@@ -167,6 +186,7 @@ def links(p: ShellParameters) -> tuple[list[tuple[str, str]], list[tuple[str, st
         if p.load:
             nets.append(("feeder/load", "accelerator/load"))
         streams += [(f"feeder/{weight_stream(i)}", f"accelerator/{weight_stream(i)}") for i in range(len(p.weights))]
+        streams += [(f"accelerator/{requests(i)}", f"feeder/{requests(i)}") for i in p.asked]
     return nets, streams
 
 

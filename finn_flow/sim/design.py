@@ -87,7 +87,8 @@ class DesignSim:
         build_simulator(TOP, [f.resolve() for f in sources], len(self.design.inputs), len(self.design.outputs),
                         partial.resolve(), defines=defines, optimize=optimize, split=split, jobs=jobs,
                         load="load" if self.design.loads else None, load_stages=len(self.design.loads),
-                        weights=[w["port"] for w in self.design.weights])
+                        weights=[w["port"] for w in self.design.weights],
+                        asked=[w["port"] for w in self.design.weights if w.get("asked")])
         partial.rename(self.work)
 
     def run(self, frames: np.ndarray, *, stalls: Stalls = NO_STALLS, throttle: int = 0, patience: int | None = None,

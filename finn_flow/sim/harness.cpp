@@ -10,7 +10,8 @@
 //       [--patience CYCLES] [--progress CYCLES] [--load FILE] [--weights I FILE BYTES]... [--memory BYTES_PER_CYCLE]
 //       [+PLUSARG ...]
 //
-// --weights: words that a WEIGHT_PORT reads over and over. --memory: they come from a memory of that bandwidth (in all) in
+// --weights: words that a WEIGHT_PORT reads over and over; one with a REQUEST_PORT, too, reads what is asked for there
+// ({bytes (63:32), offset in bytes (31:0)}, in the order of the requests). --memory: they come from a memory of that bandwidth (in all) in
 // bursts with random latencies; otherwise as fast as they are taken, but for the stalls of the inputs.
 // --load: what goes down the load bus (finn_flow/load.py), beat by beat, before the reset ends. With BV_LOAD_IDLE=SEED
 // in the environment the bus rests in half of the cycles.
@@ -28,6 +29,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <string>
 #include <vector>
 #include "Vtop.h"
@@ -67,28 +69,36 @@ struct Stalls {
 struct Stream {
   std::string file;
   size_t bytes = 0;            // bytes per beat in the file
-  uint64_t per_frame = 1, total = 0, done = 0;
+  uint64_t per_frame = 1, total = 0, done = 0, moved = 0;
   std::vector<uint8_t> data;   // input beats or collected output beats
   std::vector<uint64_t> frame_cycle;  // cycle at which the first (input) / last (output) beat of each frame moved
   bool offered = false;        // input: valid is up; output: valid was up without ready in the last cycle
   std::vector<uint8_t> held;   // output: the beat that must stay stable
   Stalls stalls;
+  std::deque<uint64_t> wanted; // weights: words that were asked for, in order
 };
 
 // A reader of a memory: bursts of 1 KiB arrive 40 to 300 cycles after they were asked for, in order, up to four of them are
 // held or under way.
 struct Reader {
   static constexpr uint64_t kBurst = 1024, kOpen = 4;
+  struct Burst { uint64_t at, bytes; };
   Rng rng{1};
   uint64_t held = 0;                     // bytes that are here
-  std::vector<uint64_t> due;             // cycles at which bursts arrive
-  bool wants() const { return held + due.size() * kBurst + kBurst <= kOpen * kBurst; }
-  void ask(uint64_t now) {
+  bool asked = false;                    // it reads what is asked for
+  std::deque<uint64_t> requests;         // of these: bytes that bursts must still be asked for
+  std::deque<Burst> due;
+  uint64_t under_way() const { uint64_t n = 0; for (const Burst& b : due) n += b.bytes; return n; }
+  bool wants() const { return (!asked || !requests.empty()) && held + under_way() + kBurst <= kOpen * kBurst; }
+  uint64_t ask(uint64_t now) {
     const uint64_t at = now + 40 + rng.percent() * 26 / 10;
-    due.push_back(due.empty() ? at : std::max(at, due.back()));
+    const uint64_t bytes = asked ? std::min(kBurst, requests.front()) : kBurst;
+    due.push_back({due.empty() ? at : std::max(at, due.back().at), bytes});
+    if (asked && !(requests.front() -= bytes)) requests.pop_front();
+    return bytes;
   }
   void arrive(uint64_t now) {
-    while (!due.empty() && due.front() <= now) { held += kBurst; due.erase(due.begin()); }
+    while (!due.empty() && due.front().at <= now) { held += due.front().bytes; due.pop_front(); }
   }
 };
 
@@ -102,10 +112,7 @@ struct Memory {
     for (size_t tried = 0; credit >= double(Reader::kBurst) && tried < readers.size(); tried++) {
       Reader& r = readers[turn];
       turn = (turn + 1) % readers.size();
-      if (r.wants()) {
-        credit -= double(Reader::kBurst);
-        r.ask(now);
-      }
+      if (r.wants()) credit -= double(r.ask(now));
     }
     for (Reader& r : readers) r.arrive(now);
   }
@@ -166,7 +173,9 @@ int main(int argc, char** argv) {
 
   for (size_t i = 0; i < weights.size(); ++i) {
     weights[i].stalls = Stalls{Rng(in_seed + 500 + 1000 * i), in_pct, 0};
-    memory.readers.push_back(Reader{Rng(in_seed + 900 + i), 0, {}});
+    Reader reader;
+    reader.rng = Rng(in_seed + 900 + i);
+    memory.readers.push_back(reader);
   }
   memory.rate = bandwidth;
 
@@ -182,10 +191,12 @@ int main(int argc, char** argv) {
 #define IN_PORT(i, D, V, R) top.V = 0;
 #define OUT_PORT(i, D, V, R) top.R = 0;
 #define WEIGHT_PORT(i, D, V, R) if (weights.size() <= i) { std::fprintf(stderr, "--weights %d is missing\n", i); return 2; } top.V = 0;
+#define REQUEST_PORT(i, D, V, R) top.R = 0; memory.readers[i].asked = true;
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
 #undef WEIGHT_PORT
+#undef REQUEST_PORT
 #ifdef BV_LOAD
   {
     auto drive = [&](uint64_t data, uint32_t control) {
@@ -238,15 +249,18 @@ int main(int argc, char** argv) {
     { Stream& st = weights[i];                                                                      \
       Reader& r = memory.readers[i];                                                                \
       const bool idle = st.stalls.next();                                                           \
-      if (!st.offered && !idle && (!memory.rate || r.held >= st.bytes)) {                           \
+      if (!st.offered && !idle && (!memory.rate || r.held >= st.bytes) && (!r.asked || !st.wanted.empty())) { \
         st.offered = true; if (memory.rate) r.held -= st.bytes;                                     \
+        if (r.asked) { st.done = st.wanted.front(); st.wanted.pop_front(); }                        \
         put(top.D, &st.data[st.done * st.bytes], st.bytes); }                                       \
       top.V = st.offered; }
+#define REQUEST_PORT(i, D, V, R) top.R = !weights[i].stalls.next();
     if (memory.rate) memory.cycle(cycle);
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
 #undef WEIGHT_PORT
+#undef REQUEST_PORT
     top.eval();
     // observe the handshakes of this cycle
     bool moved = false;
@@ -273,11 +287,20 @@ int main(int argc, char** argv) {
       st.offered = top.V && !top.R; }
 #define WEIGHT_PORT(i, D, V, R)                                                                     \
     { Stream& st = weights[i];                                                                      \
-      if (st.offered && top.R) { st.done = st.done + 1 == st.total ? 0 : st.done + 1; st.offered = false; } }
+      if (st.offered && top.R) { st.done = st.done + 1 == st.total ? 0 : st.done + 1; st.offered = false; ++st.moved; } }
+#define REQUEST_PORT(i, D, V, R)                                                                    \
+    if (top.V && top.R) {                                                                           \
+      const uint64_t ask = top.D, bytes = ask >> 32, from = ask & 0xffffffff;                       \
+      Stream& st = weights[i];                                                                      \
+      if (!bytes || bytes % st.bytes || from % st.bytes || from + bytes > st.data.size()) {         \
+        std::fprintf(stderr, "request: %" PRIu64 " bytes at %" PRIu64 " of weight%d at cycle %" PRIu64 "\n", bytes, from, i, cycle); status = 4; } \
+      for (uint64_t w = 0; w < bytes / st.bytes; ++w) st.wanted.push_back(from / st.bytes + w);     \
+      memory.readers[i].requests.push_back(bytes); }
 #include "ports.inc"
 #undef IN_PORT
 #undef OUT_PORT
 #undef WEIGHT_PORT
+#undef REQUEST_PORT
     top.ap_clk = 1; top.eval();
     top.ap_clk = 0;
     ++cycle;
@@ -309,6 +332,8 @@ int main(int argc, char** argv) {
   std::printf("],\"outputs\":[");
   for (size_t i = 0; i < outs.size(); ++i)
     std::printf("%s{\"beats\":%" PRIu64 ",\"frame_cycles\":%s}", i ? "," : "", outs[i].done, list(outs[i].frame_cycle).c_str());
+  std::printf("],\"weights\":[");
+  for (size_t i = 0; i < weights.size(); ++i) std::printf("%s%" PRIu64, i ? "," : "", weights[i].moved * weights[i].bytes);
   std::printf("]}\n");
   return status;
 }

@@ -38,7 +38,7 @@ class KernelSim:
             words = stream_words(layer.memories(constants)[k])
             (self.work / f"{k.lower()}.bin").write_bytes(words.tobytes())
             self.weights.append((self.work / f"{k.lower()}.bin", words.shape[1]))
-        self.exe = build_simulator(name, [*sources(type(layer)), self.work / f"{name}.v"], len(layer.inputs()),
+        self.exe = build_simulator(name, [*sources(layer), self.work / f"{name}.v"], len(layer.inputs()),
                                    len(layer.outputs()), self.work, optimize=optimize,
                                    load="load_in" if late else None,
                                    weights=[f"{k.lower()}_V" for k in streamed(layer)])

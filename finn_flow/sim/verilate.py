@@ -67,6 +67,8 @@ class SimResult:
     input_frame_cycles: list[list[int]]
     output_frame_cycles: list[list[int]]
     log: str
+    #: bytes that came from the memory of the system on ports of weights
+    streamed: int = 0
 
     @property
     def interval(self) -> float | None:
@@ -187,14 +189,15 @@ def _headers(cxxflags: list[str], root: Path) -> list[str | Path]:
 def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, work: Path, *,
                     defines: Sequence[str] = (), optimize: str = "-O1", split: int = 0, jobs: int = 2,
                     harness: Path = HARNESS, link: Sequence[str] = (), load: str | None = None,
-                    load_stages: int = 1, weights: Sequence[str] = ()) -> Path:
+                    load_stages: int = 1, weights: Sequence[str] = (), asked: Sequence[str] = ()) -> Path:
     """Verilate ``top`` (ports in<i>_V_*, out<i>_V_*) and compile it with a harness.
 
     Args:
         top: module name. sources: RTL files. work: folder for everything; created.
         defines: Verilog macros. optimize: g++ level. split: Verilator --output-split (0: one file).
         jobs: compiler processes at a time when split. harness: the C++ main program. link: more flags for the linker.
-        weights: names of the ports that take words of weights from the memory of the system.
+        weights: names of the ports that take words of weights from the memory of the system; asked: those of them that
+            take what they have asked for (port <name>_R beside <name>_V).
         load: port of the load bus, where the top has one, and how many registers it passes.
     Returns:
         The executable. Memory images are looked up in the folder in which it is run.
@@ -205,6 +208,8 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
     ports = [f"IN_PORT({i}, in{i}_V_TDATA, in{i}_V_TVALID, in{i}_V_TREADY)" for i in range(n_in)]
     ports += [f"OUT_PORT({i}, out{i}_V_TDATA, out{i}_V_TVALID, out{i}_V_TREADY)" for i in range(n_out)]
     ports += [f"WEIGHT_PORT({i}, {p}_TDATA, {p}_TVALID, {p}_TREADY)" for i, p in enumerate(weights)]
+    ports += [f"REQUEST_PORT({i}, {p}_TDATA, {p}_TVALID, {p}_TREADY)"
+              for i, p in enumerate(f"{w[:-2]}_R" if w in asked else "" for w in weights) if p]
     if load:  # defined once: the file is read several times
         ports.insert(0, f"#ifndef BV_LOAD\n#define BV_LOAD {load}\n#define BV_LOAD_STAGES {load_stages + 2}\n#endif")
     (work / "ports.inc").write_text("\n".join(ports) + "\n")
@@ -302,4 +307,4 @@ def run_simulator(exe: Path, inputs: Sequence[tuple[Stream, np.ndarray]], output
             results.append(st.unpack(raw[: raw.shape[0] // st.beats * st.beats]))
         return SimResult(info["status"], info["cycles"], info["seconds"], results,
                          [s["frame_cycles"] for s in info["inputs"]], [s["frame_cycles"] for s in info["outputs"]],
-                         "".join(log) + "\n".join(out.strip().splitlines()[:-1]))
+                         "".join(log) + "\n".join(out.strip().splitlines()[:-1]), sum(info["weights"]))

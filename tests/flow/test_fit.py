@@ -116,3 +116,14 @@ def test_weights_outside_are_marked_before_folding():
     with pytest.raises(UserError, match="cannot be stream") as e:
         memory_plan.plan(lowered(), networks.PART, MemoryConfig(styles={"sign.THRESHOLD": STREAM}))
     assert "linear layer" in str(e.value)
+
+
+def test_foldings_are_measured_by_the_memory_plan():
+    """What the plan would make of a graph, told without changing it, is what the plan makes of it."""
+    model, config = lowered(), MemoryConfig(share=0.02, ultra_constants=True)
+    graph.insert_width_converters(folding.apply(model, folding.choose(model, 400)))
+    use = memory_plan.use(model, DEVICES["xczu7ev"], config)
+    found = memory_plan.report(memory_plan.plan(model, networks.PART, config), networks.PART, config)
+    assert use["lut"] == pytest.approx(found["total"]["lut"] + found["logic_lut"], abs=1)
+    assert (use["bram18"], use["uram"]) == (found["total"]["bram18"], found["total"]["uram"])
+    assert use["dsp"] == sum(ops.layer_from_node(n).resources().dsp for n in model.graph.node)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bhvit.finn_flow.layers.registry import layers
-from bhvit.finn_flow.wrapper import RTL, sources, verilog_number
+from bhvit.finn_flow.wrapper import FETCHING, RTL, sources, verilog_number
 from bhvit.tools import verilator
 
 DEFINES = {"fifo": [[], ["-DBV_STATS", "-DBV_TRACE"]]}
@@ -33,6 +33,14 @@ def test_kernel_lint(stem):
             assert not complaints, f"{attrs}:\n{complaints}"
 
 
+def test_lint_of_what_fetches_sets():
+    files = [RTL / f"{n}.sv" for n in ("bv_util", *FETCHING)]
+    sets = {"SETS": 6, "MEMORIES": 2, "WORDS": 0x5_00000003, "BEATS": 0x5_00000006, "BYTES": 88, "STRIDE": 128,
+            "IN_BEATS": 9, "OUT_BEATS": 1}
+    for top, parameters in (("bv_sets", sets), ("bv_fetch", {"ASKERS": 1}), ("bv_fetch", {"ASKERS": 3, "OPEN": 2})):
+        assert not lint(top, files, parameters), f"{top} {parameters}"
+
+
 def test_lint_can_fail(tmp_path):
     bad = tmp_path / "bad.sv"
     bad.write_text("module bad (input logic [3:0] a, output logic [1:0] y);\n  assign y = a;\nendmodule\n")
@@ -42,7 +50,7 @@ def test_lint_can_fail(tmp_path):
 def test_every_file_belongs_to_a_layer():
     """A file that no layer uses, directly or behind a macro, is neither linted nor simulated."""
     text = {p.stem: p.read_text() for p in RTL.glob("bv_*.sv")}
-    used = {p.stem for cls in layers().values() for p in sources(cls)}
+    used = {p.stem for cls in layers().values() for p in sources(cls)} | set(FETCHING)
     used |= {name for name in text if any(f"{name} " in text[user] for user in used)}
     used |= {name for name in text if any(f"{name} " in text[user] for user in used)}
     assert sorted(set(text) - used) == []

@@ -19,8 +19,9 @@ from .toy import Toy
 
 SHAPES = [ShellParameters(3, 5, 6, 4), ShellParameters(64, 1, 1, 1, axi_bits=128, burst=64, outstanding=8)]
 FED = [replace(SHAPES[0], load=True), replace(SHAPES[0], weights=((7, 10),)),
+       replace(SHAPES[1], weights=((7, 10), (64, 8)), asked=(1,)),
        replace(SHAPES[1], load=True, weights=tuple((9, 3 + i) for i in range(8)))]
-NAMES = ["64 bit", "128 bit", "loaded", "stream", "all"]
+NAMES = ["64 bit", "128 bit", "loaded", "stream", "asked", "all"]
 
 
 def accelerator(p: ShellParameters, folder: Path) -> Path:
@@ -29,6 +30,8 @@ def accelerator(p: ShellParameters, folder: Path) -> Path:
     head = ", ".join(f"{d} {'reg' if n == 'out0_V_TDATA' else 'wire'} [{w - 1}:0] {n}" for d, w, n in ps)
     ready = "".join(f"  assign {n} = out0_V_TREADY && ap_rst_n;\n" for d, _, n in ps
                     if d == "output" and n.endswith("TREADY"))
+    ready += "".join(f"  assign {n} = {'in0_V_TVALID' if w == 1 else f'{w}' + chr(39) + 'd64'};\n" for d, w, n in ps
+                     if d == "output" and "_R_" in n)
     data = " ^ ".join(f"^{n}" for d, _, n in ps if d == "input" and n not in ("ap_clk", "ap_rst_n"))
     f = folder / "finn_design_wrapper.v"
     f.write_text(f"module finn_design_wrapper ({head});\n{ready}  assign out0_V_TVALID = in0_V_TVALID;\n"
@@ -48,7 +51,7 @@ def test_shell_lint(p, tmp_path):
 
 
 @pytest.mark.parametrize("kind, values", [("loader", {}), ("constants", {"OB": 5}),
-                                          ("constants", {"OB": 40, "DW": 128})])
+                                          ("constants", {"OB": 40, "DW": 128}), ("sets", {}), ("sets", {"DW": 128})])
 def test_reader_lint(kind, values):
     assert not lint(f"bhvit_{kind}", shell_sources(kind), values)
 
@@ -74,7 +77,7 @@ def test_ports_are_read_from_the_source():
 
 def test_without_constants_from_outside_nothing_is_added(tmp_path):
     """The same ports as ever, no feeder; with them, a slave and the masters that are needed."""
-    text, fed = (write_tops(p, tmp_path, whole=True)["shell"].read_text() for p in (SHAPES[0], FED[2]))
+    text, fed = (write_tops(p, tmp_path, whole=True)["shell"].read_text() for p in (SHAPES[0], FED[-1]))
     def interfaces(t: str) -> set[str]:
         return {m[1] for m in re.finditer(r"put wire (?:\[\d+:0\] )?(\w+_axi_\w+?)_(?:aw|ar)valid", t)}
 

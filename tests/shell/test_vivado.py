@@ -19,7 +19,7 @@ from bhvit.finn_flow.shell.design import ShellParameters
 from bhvit.finn_flow.stitch import Design
 
 from .fake_vivado import FakeVivado, tkinter
-from .fed import fed
+from .fed import fed, fetching
 from .toy import Toy
 
 BOARDS = ["aup_zu3", "kv260", "pynq_z2", "zcu102", "zcu104"]
@@ -43,6 +43,15 @@ def fed_build(tmp_path, monkeypatch) -> Path:
     (tmp_path / "fed" / "report").mkdir()
     monkeypatch.setattr(module, "load_build", lambda f: (Path(f), {"device": "xczu7ev-ffvc1156-2-e"}))
     return tmp_path / "fed"
+
+
+@pytest.fixture
+def fetching_build(tmp_path, monkeypatch) -> Path:
+    """A build folder whose design asks for sets of constants."""
+    fetching(tmp_path / "fetching" / "stitched_ip", 2)
+    (tmp_path / "fetching" / "report").mkdir()
+    monkeypatch.setattr(module, "load_build", lambda f: (Path(f), {"device": "xczu7ev-ffvc1156-2-e"}))
+    return tmp_path / "fetching"
 
 
 def scripts(build: Path, board: str, **kw) -> Path:
@@ -74,14 +83,15 @@ def test_scripts_run_through(build, board):
     assert fake.calls[-1] == ("version", "-short")
 
 
-@pytest.mark.parametrize("kind, board", [("build", "zcu104"), ("fed_build", "zcu104"), ("fed_build", "pynq_z2")])
+@pytest.mark.parametrize("kind, board", [("build", "zcu104"), ("fed_build", "zcu104"), ("fed_build", "pynq_z2"),
+                                         ("fetching_build", "zcu104")])
 def test_every_pin_has_one_driver(request, kind, board):
     fake = evaluate(scripts(request.getfixturevalue(kind), board))
     driven = [b for _, b in fake.nets]
     assert len(set(driven)) == len(driven)
     ends = [p for pair in fake.buses for p in pair]
     assert len(set(ends)) == len(ends)
-    feeder = ["feeder_0"] if kind == "fed_build" else []
+    feeder = [] if kind == "build" else ["feeder_0"]
     for cell in ("dma_0", "control_0", "accelerator_0", *feeder):
         pins, buses, _ = fake.cells[cell]
         assert {f"{cell}/{b}" for b in buses} <= set(ends), "every interface is connected"
@@ -117,7 +127,20 @@ def test_the_feeder_has_its_place(fed_build):
     assert offsets == {r.name: r.offset for b in registers.ALL for r in b.registers}
 
 
-@pytest.mark.parametrize("kind, nets", [("build", 14), ("fed_build", 22)])
+def test_many_ports_of_the_feeder_share_two_memory_ports(fed_build):
+    folder = scripts(fed_build, "zcu104")
+    text = (folder / "tcl" / "block_design.tcl").read_text()
+    (folder / "tcl" / "block_design.tcl").write_text(text.replace("set FEEDER_MASTERS 4", "set FEEDER_MASTERS 1"))
+    fake = evaluate(folder)
+    ps = fake.values["cell:zynq_ultra_ps_e_0"]
+    assert ps["CONFIG.PSU__USE__S_AXI_GP4"] == ps["CONFIG.PSU__USE__S_AXI_GP5"] == "1"
+    for i, cell in enumerate(("feeder_interconnect", "feeder_interconnect_1")):
+        assert (f"{cell}/M00_AXI", f"zynq_ultra_ps_e_0/S_AXI_HP{i + 2}_FPD") in fake.buses
+        assert fake.values[f"cell:{cell}"]["CONFIG.NUM_SI"] == "1"
+        assert len([a for a, b in fake.buses if b.startswith(f"{cell}/S00")]) == 1
+
+
+@pytest.mark.parametrize("kind, nets", [("build", 14), ("fed_build", 22), ("fetching_build", 24)])
 def test_block_design_connects_what_is_simulated(request, kind, nets):
     """The parts in the block design are wired as in the generated shell that is simulated."""
     build = request.getfixturevalue(kind)

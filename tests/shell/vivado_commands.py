@@ -42,11 +42,12 @@ PROPERTIES = {
 #: pins and interfaces of Vivado's own IP, as its documentation names them (PG201, PG085/PG082, PG164, PG247)
 IP = {
     "zynq_ultra_ps_e": ({"pl_clk0", "pl_resetn0", "maxihpm0_fpd_aclk", "saxihp0_fpd_aclk", "saxihp1_fpd_aclk",
-                         "saxihp2_fpd_aclk"},
-                        {"M_AXI_HPM0_FPD", "S_AXI_HP0_FPD", "S_AXI_HP1_FPD", "S_AXI_HP2_FPD"}, "PSU__"),
+                         "saxihp2_fpd_aclk", "saxihp3_fpd_aclk"},
+                        {"M_AXI_HPM0_FPD", "S_AXI_HP0_FPD", "S_AXI_HP1_FPD", "S_AXI_HP2_FPD",
+                         "S_AXI_HP3_FPD"}, "PSU__"),
     "processing_system7": ({"FCLK_CLK0", "FCLK_RESET0_N", "M_AXI_GP0_ACLK", "S_AXI_HP0_ACLK", "S_AXI_HP1_ACLK",
-                            "S_AXI_HP2_ACLK"},
-                           {"M_AXI_GP0", "S_AXI_HP0", "S_AXI_HP1", "S_AXI_HP2"}, "PCW_"),
+                            "S_AXI_HP2_ACLK", "S_AXI_HP3_ACLK"},
+                           {"M_AXI_GP0", "S_AXI_HP0", "S_AXI_HP1", "S_AXI_HP2", "S_AXI_HP3"}, "PCW_"),
     "proc_sys_reset": ({"slowest_sync_clk", "ext_reset_in", "peripheral_aresetn", "interconnect_aresetn"}, set(), ""),
     "smartconnect": ({"aclk", "aresetn"}, {"S00_AXI", "S01_AXI", "M00_AXI", "M01_AXI", "M02_AXI"}, "NUM_")}
 PARTS = {"xczu7ev-ffvc1156-2-e", "xczu9eg-ffvb1156-2-e", "xck26-sfvc784-2LV-c", "xczu3eg-sfvc784-2-e",

@@ -24,6 +24,23 @@ proc bhvit_create_project {root repository} {
   create_bd_design bhvit
 }
 
+# Interconnects of the feeder and their masters. One memory port moves a data width per cycle: more than FEEDER_MASTERS
+# masters get two, the first half of them and the second half.
+set FEEDER_MASTERS 4
+proc bhvit_feeding {} {
+  global bhvit FEEDER_MASTERS
+  if {!$bhvit(feeder)} {
+    return {}
+  }
+  set masters $bhvit(feeder_masters)
+  if {[llength $masters] <= $FEEDER_MASTERS} {
+    return [list feeder_interconnect $masters]
+  }
+  set half [expr {([llength $masters] + 1) / 2}]
+  return [list feeder_interconnect [lrange $masters 0 [expr {$half - 1}]] \
+    feeder_interconnect_1 [lrange $masters $half end]]
+}
+
 # Cells of the accelerator and its shell, and all connections that do not depend on the processing system.
 proc bhvit_cells {clock} {
   global bhvit
@@ -34,8 +51,8 @@ proc bhvit_cells {clock} {
   create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset reset_0
   set interconnects [list control_interconnect 1 [expr {$bhvit(feeder) ? 3 : 2}] mm2s_interconnect 1 1 \
     s2mm_interconnect 1 1]
-  if {$bhvit(feeder)} {
-    lappend interconnects feeder_interconnect [llength $bhvit(feeder_masters)] 1
+  foreach {cell masters} [bhvit_feeding] {
+    lappend interconnects $cell [llength $masters] 1
   }
   foreach {cell from to} $interconnects {
     create_bd_cell -type ip -vlnv xilinx.com:ip:smartconnect $cell
@@ -87,21 +104,21 @@ proc bhvit_feeder {clock} {
     connect_bd_intf_net [get_bd_intf_pins feeder_0/$stream] [get_bd_intf_pins accelerator_0/$stream]
   }
   connect_bd_intf_net [get_bd_intf_pins control_interconnect/M02_AXI] [get_bd_intf_pins feeder_0/s_axi]
-  set i 0
-  foreach master $bhvit(feeder_masters) {
-    connect_bd_intf_net [get_bd_intf_pins feeder_0/$master] \
-      [get_bd_intf_pins feeder_interconnect/[format S%02d_AXI $i]]
-    incr i
+  foreach {cell masters} [bhvit_feeding] {
+    set i 0
+    foreach master $masters {
+      connect_bd_intf_net [get_bd_intf_pins feeder_0/$master] [get_bd_intf_pins $cell/[format S%02d_AXI $i]]
+      incr i
+    }
+    connect_bd_net $clock [get_bd_pins $cell/aclk]
+    connect_bd_net [get_bd_pins reset_0/interconnect_aresetn] [get_bd_pins $cell/aresetn]
   }
-  foreach pin {feeder_0/ap_clk feeder_interconnect/aclk} {
-    connect_bd_net $clock [get_bd_pins $pin]
-  }
+  connect_bd_net $clock [get_bd_pins feeder_0/ap_clk]
   connect_bd_net [get_bd_pins reset_0/peripheral_aresetn] [get_bd_pins feeder_0/ap_rst_n]
-  connect_bd_net [get_bd_pins reset_0/interconnect_aresetn] [get_bd_pins feeder_interconnect/aresetn]
 }
 
 # Zynq UltraScale+: control over M_AXI_HPM0_FPD, memory over S_AXI_HP0_FPD (read), S_AXI_HP1_FPD (write) and, for the
-# feeder, S_AXI_HP2_FPD (read).
+# feeder, S_AXI_HP2_FPD and, if it has many ports, S_AXI_HP3_FPD (read).
 proc bhvit_block_design_zynq_ultra {} {
   global bhvit
   set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e zynq_ultra_ps_e_0]
@@ -119,16 +136,20 @@ proc bhvit_block_design_zynq_ultra {} {
   foreach pin {maxihpm0_fpd_aclk saxihp0_fpd_aclk saxihp1_fpd_aclk} {
     connect_bd_net $clock [get_bd_pins zynq_ultra_ps_e_0/$pin]
   }
-  if {$bhvit(feeder)} {
-    set_property -dict [list CONFIG.PSU__USE__S_AXI_GP4 1 CONFIG.PSU__SAXIGP4__DATA_WIDTH $bhvit(axi_bits)] $ps
-    connect_bd_net $clock [get_bd_pins zynq_ultra_ps_e_0/saxihp2_fpd_aclk]
+  set i 2
+  foreach {cell masters} [bhvit_feeding] {
+    set gp [expr {$i + 2}]
+    set_property -dict [list CONFIG.PSU__USE__S_AXI_GP$gp 1 CONFIG.PSU__SAXIGP${gp}__DATA_WIDTH $bhvit(axi_bits)] $ps
+    connect_bd_net $clock [get_bd_pins zynq_ultra_ps_e_0/saxihp${i}_fpd_aclk]
+    incr i
   }
   connect_bd_net [get_bd_pins zynq_ultra_ps_e_0/pl_resetn0] [get_bd_pins reset_0/ext_reset_in]
-  bhvit_ports zynq_ultra_ps_e_0 M_AXI_HPM0_FPD S_AXI_HP0_FPD S_AXI_HP1_FPD S_AXI_HP2_FPD
+  bhvit_ports zynq_ultra_ps_e_0 M_AXI_HPM0_FPD S_AXI_HP0_FPD S_AXI_HP1_FPD {S_AXI_HP2_FPD S_AXI_HP3_FPD}
   bhvit_addresses zynq_ultra_ps_e_0/Data 0xA0000000
 }
 
-# Zynq-7000: control over M_AXI_GP0, memory over S_AXI_HP0 (read), S_AXI_HP1 (write) and, for the feeder, S_AXI_HP2 (read).
+# Zynq-7000: control over M_AXI_GP0, memory over S_AXI_HP0 (read), S_AXI_HP1 (write) and, for the feeder, S_AXI_HP2
+# and, if it has many ports, S_AXI_HP3 (read).
 proc bhvit_block_design_zynq_7000 {} {
   global bhvit
   set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:processing_system7 processing_system7_0]
@@ -145,12 +166,14 @@ proc bhvit_block_design_zynq_7000 {} {
   foreach pin {M_AXI_GP0_ACLK S_AXI_HP0_ACLK S_AXI_HP1_ACLK} {
     connect_bd_net $clock [get_bd_pins processing_system7_0/$pin]
   }
-  if {$bhvit(feeder)} {
-    set_property -dict [list CONFIG.PCW_USE_S_AXI_HP2 1 CONFIG.PCW_S_AXI_HP2_DATA_WIDTH $bhvit(axi_bits)] $ps
-    connect_bd_net $clock [get_bd_pins processing_system7_0/S_AXI_HP2_ACLK]
+  set i 2
+  foreach {cell masters} [bhvit_feeding] {
+    set_property -dict [list CONFIG.PCW_USE_S_AXI_HP$i 1 CONFIG.PCW_S_AXI_HP${i}_DATA_WIDTH $bhvit(axi_bits)] $ps
+    connect_bd_net $clock [get_bd_pins processing_system7_0/S_AXI_HP${i}_ACLK]
+    incr i
   }
   connect_bd_net [get_bd_pins processing_system7_0/FCLK_RESET0_N] [get_bd_pins reset_0/ext_reset_in]
-  bhvit_ports processing_system7_0 M_AXI_GP0 S_AXI_HP0 S_AXI_HP1 S_AXI_HP2
+  bhvit_ports processing_system7_0 M_AXI_GP0 S_AXI_HP0 S_AXI_HP1 {S_AXI_HP2 S_AXI_HP3}
   bhvit_addresses processing_system7_0/Data 0x40000000
 }
 
@@ -158,8 +181,10 @@ proc bhvit_ports {ps control read write feed} {
   connect_bd_intf_net [get_bd_intf_pins $ps/$control] [get_bd_intf_pins control_interconnect/S00_AXI]
   connect_bd_intf_net [get_bd_intf_pins mm2s_interconnect/M00_AXI] [get_bd_intf_pins $ps/$read]
   connect_bd_intf_net [get_bd_intf_pins s2mm_interconnect/M00_AXI] [get_bd_intf_pins $ps/$write]
-  if {$::bhvit(feeder)} {
-    connect_bd_intf_net [get_bd_intf_pins feeder_interconnect/M00_AXI] [get_bd_intf_pins $ps/$feed]
+  foreach {cell masters} [bhvit_feeding] port $feed {
+    if {$cell ne ""} {
+      connect_bd_intf_net [get_bd_intf_pins $cell/M00_AXI] [get_bd_intf_pins $ps/$port]
+    }
   }
 }
 
