@@ -169,9 +169,11 @@ def test_time_limit(stub, tmp_path, monkeypatch, kind):
     assert found["why"] == "csynth: not finished after 0.03 minutes"
 
 
-def test_interrupt_ends_the_tools_and_keeps_the_report(stub, tmp_path, monkeypatch):
+def test_interrupt_ends_the_tools_and_keeps_the_report(stub, tmp_path, monkeypatch, request):
     stub("vitis_hls")
     monkeypatch.setenv("VITIS_STUB", "csynth=hang")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs that a shell has put behind
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     good, hanging = project(tmp_path, Target(TARGET.part, 250, ("csim",)), "first"), project(tmp_path, name="second")
     started = []
 
