@@ -59,9 +59,8 @@ def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> 
     layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
     given = _given(config, layers)
     styles = {n: given.get(n, {}) for n in layers}
-    if config.plan != "tool":
-        for (name, memory), style in _choose(layers, given, device_of(part), config).items():
-            styles[name] = {**styles[name], memory: style}
+    for (name, memory), style in _choose(layers, given, device_of(part), config).items():
+        styles[name] = {**styles[name], memory: style}
     for n in model.graph.node:
         layer = _styled(layers[n.name], styles[n.name])
         if graph.stem(n) == "fifo":
@@ -145,7 +144,9 @@ def free_depth(fifo: Layer) -> int:
 
 def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: Device | None,
             config: MemoryConfig) -> dict[tuple[str, str], str]:
-    """Style of every memory that is not given: the integer program over groups of equal memories."""
+    """Style of every memory that is not given: the integer program over groups of equal memories; none for the tool."""
+    if config.plan == "tool":
+        return {}
     groups: dict[tuple[int, int, bool, bool, int, bool], list[tuple[str, str]]] = defaultdict(list)
     used = {"lut": 0.0, "bram18": 0.0, "uram": 0.0}  # by logic and by memories that are not chosen here
     for name, layer in layers.items():

@@ -27,7 +27,7 @@ from bhvit.tools import compiler
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC",
-         "-mprefer-vector-width=512")
+         *(("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()))
 _on = False
 
 
@@ -55,16 +55,24 @@ def library() -> ctypes.CDLL:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bhvit"
     path = root / f"fused_{hashlib.sha256(key).hexdigest()[:16]}.so"
     if not path.is_file():
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root) as tmp:
-            made = Path(tmp) / path.name
-            command = [str(compiler()), *FLAGS, str(SOURCE), "-o", str(made)]
-            run = subprocess.run(command, capture_output=True, text=True)
-            if run.returncode:
-                raise UserError("The fused training kernels do not compile.", str(SOURCE), run.stderr.strip()[-500:],
-                                "train without them: --set fused=false")
-            made.replace(path)  # another process may have been first; the files are equal
+        try:
+            _compile(path)
+        except OSError as error:
+            raise UserError("The fused training kernels cannot be kept.", str(root), error.strerror,
+                            "let XDG_CACHE_HOME name a folder that can be written, or --set fused=false") from error
     return ctypes.CDLL(str(path))
+
+
+def _compile(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as tmp:
+        made = Path(tmp) / path.name
+        command = [str(compiler()), *FLAGS, str(SOURCE), "-o", str(made)]
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode:
+            raise UserError("The fused training kernels do not compile.", str(SOURCE), run.stderr.strip()[-500:],
+                            "train without them: --set fused=false")
+        made.replace(path)  # another process may have been first; the files are equal
 
 
 def _processor() -> str:

@@ -81,6 +81,15 @@ def test_running_statistics_and_evaluation():
         assert close(quick.eval()(x), plain.eval()(x))
 
 
+def test_gradients_behind_running_statistics():
+    """In eval mode a batch norm is an affine map, forwards and backwards."""
+    norm = scattered(ChannelNorm(8)).eval()
+    norm.running_mean += 0.3
+    norm.running_var *= 2.0
+    for plain, quick in both(norm, [draw(40, 8)], list(norm.parameters())):
+        assert close(quick, plain)
+
+
 @pytest.mark.parametrize("ratio", [0, 1, 2, 3, 4, 8])
 def test_signs(ratio):
     move = torch.nn.Parameter(draw(24, seed=4))
@@ -131,6 +140,17 @@ def test_a_compiler_that_fails_is_reported(monkeypatch, tmp_path):
     fused.library.cache_clear()
     try:
         with pytest.raises(UserError, match="fused=false"), fused.active():
+            pass
+    finally:
+        fused.library.cache_clear()
+
+
+def test_a_cache_that_cannot_be_written_is_reported(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    fused.library.cache_clear()
+    try:
+        with pytest.raises(UserError, match="XDG_CACHE_HOME"), fused.active():
             pass
     finally:
         fused.library.cache_clear()

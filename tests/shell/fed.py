@@ -1,4 +1,5 @@
-"""A small design whose constants come from outside: streamed weights in the stem, loaded ones behind it."""
+"""Small designs whose constants come from outside, compiled with their shell: streamed weights in the stem and loaded
+ones behind it, or constant sets that are asked for."""
 
 from __future__ import annotations
 
@@ -8,12 +9,52 @@ import numpy as np
 import pytest
 
 from bhvit.finn_flow import fetch, graph, ops, stitch
+from bhvit.finn_flow.shell import check
+from bhvit.finn_flow.shell.design import ShellParameters, design_sources
+from bhvit.finn_flow.shell.driver import Outside
+from bhvit.finn_flow.shell.sim import ShellSim, build_shell_simulator
 from bhvit.finn_flow.stitch import Design
 from tests.flow import networks
 
 FOLDINGS = {"stem": {"PE": 10}, "mix": {"PE": 5, "SIMD": 10}}
 #: words of 10 bytes from memory; words of 50 bits to load
 BOTH = {"stem": "WEIGHT=stream", "mix": "WEIGHT=ultra"}
+
+
+class Shelled:
+    """A compiled design with its frames.
+
+    made: design and packed frames, of `fed` or `fetching`; mutation: NAME of bhvit_NAME.sv, text in it and what stands
+    in its place; slots: frames in memory; values: of ShellParameters.
+    """
+
+    def __init__(self, folder: Path, made: tuple[Design, np.ndarray, np.ndarray],
+                 mutation: tuple[str, str, str] | None = None, slots: int = 20, **values: int) -> None:
+        self.design, self.x, self.y = made
+        self.p, self.slots = ShellParameters.of(self.design, 100.0, **values), slots
+        self.outside = Outside.of(self.design)
+        sources = design_sources(self.design)
+        if mutation:
+            file, old, new = mutation
+            changed = folder / f"bhvit_{file}.sv"
+            text = next(f for f in sources if f.name == changed.name).read_text()
+            assert text.count(old) == 1, f"the text of the mutation is there {text.count(old)} times"
+            changed.write_text(text.replace(old, new))
+            sources = [changed if f.name == changed.name else f for f in sources]
+        self.exe = build_shell_simulator(self.design, self.p, folder / "sim", optimize="-O0", sources=sources)
+
+    def run(self, seed: int) -> check.Outcome:
+        rng = np.random.default_rng(seed)
+        with ShellSim(self.exe, self.design.memories, seed) as sim:
+            session = check.Session(sim, self.p, self.slots, 300_000, rng, self.outside)
+            return check.run(session, self.x, self.y, frame_cycles=self.design.max_cycles)
+
+    def exact(self, seeds: range) -> list[check.Outcome]:
+        """Runs of these seeds, all of whose frames must be right."""
+        outcomes = [self.run(seed) for seed in seeds]
+        for o in outcomes:
+            assert o.first_difference is None and o.exact == o.frames == len(self.x)
+        return outcomes
 
 
 def fed(folder: Path, styles: dict[str, str] = BOTH, frames: int = 0) -> tuple[Design, np.ndarray, np.ndarray]:

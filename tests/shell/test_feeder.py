@@ -10,7 +10,7 @@ import pytest
 
 from bhvit.errors import UserError
 from bhvit.finn_flow.shell import check
-from bhvit.finn_flow.shell.design import ShellParameters, design_sources
+from bhvit.finn_flow.shell.design import ShellParameters
 from bhvit.finn_flow.shell.driver import (
     DONE,
     LOAD,
@@ -19,42 +19,22 @@ from bhvit.finn_flow.shell.driver import (
     WEIGHTS,
     Feeder,
     Host,
-    Outside,
     TransferFailed,
     place,
 )
 from bhvit.finn_flow.shell.loader import table
-from bhvit.finn_flow.shell.sim import ProtocolViolation, ShellSim, build_shell_simulator
+from bhvit.finn_flow.shell.sim import ProtocolViolation, ShellSim
 from bhvit.finn_flow.stitch import Design
 
-from .fed import BOTH, fed
+from .fed import BOTH, Shelled, fed
 
 FRAMES = 120
 
 
-class Fed:
-    """A compiled design with its frames."""
-
+class Fed(Shelled):
     def __init__(self, folder: Path, styles: dict[str, str] = BOTH, mutation: tuple[str, str, str] | None = None,
                  **values: int) -> None:
-        self.design, self.x, self.y = fed(folder / "design", styles, FRAMES)
-        self.p = ShellParameters.of(self.design, 100.0, **values)
-        self.outside = Outside.of(self.design)
-        sources = design_sources(self.design)
-        if mutation:
-            file, old, new = mutation
-            changed = folder / f"bhvit_{file}.sv"
-            text = next(f for f in sources if f.name == changed.name).read_text()
-            assert text.count(old) == 1, f"the text of the mutation is there {text.count(old)} times"
-            changed.write_text(text.replace(old, new))
-            sources = [changed if f.name == changed.name else f for f in sources]
-        self.exe = build_shell_simulator(self.design, self.p, folder / "sim", optimize="-O0", sources=sources)
-
-    def run(self, seed: int) -> check.Outcome:
-        rng = np.random.default_rng(seed)
-        with ShellSim(self.exe, self.design.memories, seed) as sim:
-            session = check.Session(sim, self.p, 20, 300_000, rng, self.outside)
-            return check.run(session, self.x, self.y, frame_cycles=self.design.max_cycles)
+        super().__init__(folder, fed(folder / "design", styles, FRAMES), mutation, **values)
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +44,9 @@ def both(tmp_path_factory) -> Fed:
 
 def test_bit_exact_after_errors_and_resets(both):
     assert [w["bytes"] for w in both.design.weights] == [10] and len(both.design.loads) == 1
-    total = check.Outcome()
-    for seed in range(6):
-        o = both.run(seed)
-        assert o.first_difference is None and o.exact == o.frames == FRAMES
-        total.resets += o.resets
-        total.faults += o.faults
-        assert o.loads == 3, "a table with a wrong bit, an error answer, and one that succeeds"
-    assert total.resets > 6 and total.faults > 12
+    outcomes = both.exact(range(6))
+    assert all(o.loads == 3 for o in outcomes), "a table with a wrong bit, an error answer, and one that succeeds"
+    assert sum(o.resets for o in outcomes) > 6 and sum(o.faults for o in outcomes) > 12
 
 
 @pytest.mark.full

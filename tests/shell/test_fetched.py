@@ -4,39 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bhvit.finn_flow.shell import check
-from bhvit.finn_flow.shell.design import ShellParameters, design_sources
-from bhvit.finn_flow.shell.driver import Outside
-from bhvit.finn_flow.shell.sim import ShellSim, build_shell_simulator
 from bhvit.finn_flow.shell.wiring import feeding_streams, links, masters
 
-from .fed import fetching
+from .fed import Shelled, fetching
 
 FRAMES = 60
 
 
-class Fetching:
-    """A compiled design with its frames. mutation: text of bhvit_sets.sv and what stands in its place."""
-
-    def __init__(self, folder: Path, mutation: tuple[str, str] | None = None, **values: int) -> None:
-        self.design, self.x, self.y = fetching(folder / "design", FRAMES)
-        self.p = ShellParameters.of(self.design, 100.0, **values)
-        sources = design_sources(self.design)
-        if mutation:
-            changed = folder / "bhvit_sets.sv"
-            text = next(f for f in sources if f.name == changed.name).read_text()
-            assert text.count(mutation[0]) == 1
-            changed.write_text(text.replace(*mutation))
-            sources = [changed if f.name == changed.name else f for f in sources]
-        self.exe = build_shell_simulator(self.design, self.p, folder / "sim", optimize="-O0", sources=sources)
-
-    def run(self, seed: int) -> check.Outcome:
-        with ShellSim(self.exe, self.design.memories, seed) as sim:
-            session = check.Session(sim, self.p, 12, 300_000, np.random.default_rng(seed), Outside.of(self.design))
-            return check.run(session, self.x, self.y, frame_cycles=self.design.max_cycles)
+class Fetching(Shelled):
+    def __init__(self, folder: Path, mutation: tuple[str, str, str] | None = None, **values: int) -> None:
+        super().__init__(folder, fetching(folder / "design", FRAMES), mutation, slots=12, **values)
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +30,17 @@ def test_wiring(built):
 
 
 def test_bit_exact_after_errors_and_resets(built):
-    total = check.Outcome()
-    for seed in range(3):
-        o = built.run(seed)
-        assert o.first_difference is None and o.exact == o.frames == FRAMES
-        total.resets += o.resets
-        total.faults += o.faults
-    assert total.resets and total.faults > 2
+    outcomes = built.exact(range(3))
+    assert sum(o.resets for o in outcomes) and sum(o.faults for o in outcomes) > 2
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("values", [{}, {"outstanding": 2}, {"burst": 4, "axi_bits": 128}], ids=str)
 def test_every_kind(tmp_path, values):
-    design = Fetching(tmp_path, **values)
-    for seed in range(4):
-        o = design.run(seed)
-        assert o.first_difference is None and o.exact == FRAMES, seed
+    Fetching(tmp_path, **values).exact(range(4))
 
 
 def test_a_defect_is_noticed(tmp_path):
     """The offset of a request is lost: every set is that of the first block."""
-    o = Fetching(tmp_path, ("addr + {32'd0, ask_data[31:0]}", "addr + 64'(ask_data[31:0] & 0)"), axi_bits=128).run(1)
-    assert o.first_difference is not None
+    lost = ("sets", "addr + {32'd0, ask_data[31:0]}", "addr + 64'(ask_data[31:0] & 0)")
+    assert Fetching(tmp_path, lost, axi_bits=128).run(1).first_difference is not None
