@@ -1,7 +1,8 @@
 // Training on a CPU: the elementwise layers of the float phase, each fused into one or two passes over its tensors.
 //
-// Tensors are bf16, row-major (rows, channels); constants and arithmetic are float32, sums over rows float64. Called from
-// fused.py, which states what is computed; the gradients are those of the layers as written in float_parts.py.
+// Tensors are bf16, or float32 with -DFLOAT_MAPS, row-major (rows, channels); constants and arithmetic are float32, sums over
+// rows float64. Called from fused.py, which states what is computed; the gradients are those of the layers as written in
+// float_parts.py.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -12,22 +13,34 @@
 
 namespace {
 
-using bf16 = uint16_t;
 using i64 = int64_t;
 constexpr i64 BLOCK = 128;  // rows whose sums are kept in float32
 
-inline float up(bf16 v) {
+#ifdef FLOAT_MAPS
+
+using real = float;
+
+inline float up(real v) { return v; }
+inline real down(float v) { return v; }
+
+#else
+
+using real = uint16_t;  // bf16
+
+inline float up(real v) {
     uint32_t bits = static_cast<uint32_t>(v) << 16;
     float out;
     std::memcpy(&out, &bits, 4);
     return out;
 }
 
-inline bf16 down(float v) {  // to nearest, ties to even
+inline real down(float v) {  // to nearest, ties to even
     uint32_t bits;
     std::memcpy(&bits, &v, 4);
-    return static_cast<bf16>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+    return static_cast<real>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
+
+#endif
 
 // Calls work(first, last, sums) for blocks of rows on `threads` threads; `width` float sums per block, added into `total`.
 template <class Work>
@@ -61,7 +74,7 @@ bool with_ratio(i64 ratio, Work work) {
 }
 
 template <int RATIO>
-void group_means(i64 groups, const bf16* __restrict x, bf16* __restrict out) {
+void group_means(i64 groups, const real* __restrict x, real* __restrict out) {
     for (i64 c = 0; c < groups; ++c) {
         float sum = 0.0f;
         for (int k = 0; k < RATIO; ++k) sum += up(x[c * RATIO + k]);
@@ -70,7 +83,7 @@ void group_means(i64 groups, const bf16* __restrict x, bf16* __restrict out) {
 }
 
 template <int RATIO>
-void spread_means(i64 groups, const bf16* __restrict mean, float* __restrict d) {
+void spread_means(i64 groups, const real* __restrict mean, float* __restrict d) {
     for (i64 c = 0; c < groups; ++c) {
         const float v = up(mean[c]) * (1.0f / RATIO);
         for (int k = 0; k < RATIO; ++k) d[c * RATIO + k] += v;
@@ -86,9 +99,9 @@ void with_flags(Work work, const void* first, const void* second, const void* th
 }
 
 template <bool RESIDUAL, bool ACT, bool SECOND>
-void forward_part(i64 part, const bf16* __restrict y, const float* __restrict a, const float* __restrict b,
-                  const bf16* __restrict residual, const float* __restrict p, const float* __restrict n,
-                  const float* __restrict o, const bf16* __restrict second, bf16* __restrict out) {
+void forward_part(i64 part, const real* __restrict y, const float* __restrict a, const float* __restrict b,
+                  const real* __restrict residual, const float* __restrict p, const float* __restrict n,
+                  const float* __restrict o, const real* __restrict second, real* __restrict out) {
     for (i64 c = 0; c < part; ++c) {
         float z = a[c] * up(y[c]) + b[c];
         if (RESIDUAL) z += up(residual[c]);
@@ -100,9 +113,9 @@ void forward_part(i64 part, const bf16* __restrict y, const float* __restrict a,
 
 // s: first of five rows of sums, `channels` apart
 template <bool RESIDUAL, bool ACT, bool BACK>
-void backward_part(i64 part, i64 channels, const bf16* __restrict g, const bf16* __restrict y, const float* __restrict a,
-                   const float* __restrict b, const bf16* __restrict residual, const float* __restrict p,
-                   const float* __restrict n, bf16* __restrict gz, float* __restrict total, float* s) {
+void backward_part(i64 part, i64 channels, const real* __restrict g, const real* __restrict y, const float* __restrict a,
+                   const float* __restrict b, const real* __restrict residual, const float* __restrict p,
+                   const float* __restrict n, real* __restrict gz, float* __restrict total, float* s) {
     float *__restrict s0 = s, *__restrict s1 = s + channels, *__restrict s2 = s + 2 * channels;
     float *__restrict s3 = s + 3 * channels, *__restrict s4 = s + 4 * channels;
     for (i64 c = 0; c < part; ++c) {
@@ -129,11 +142,11 @@ void backward_part(i64 part, i64 channels, const bf16* __restrict g, const bf16*
 extern "C" {
 
 // sums[0:C] += y, sums[C:2C] += y * y
-void bv_moments(i64 rows, i64 channels, const bf16* y, double* sums, int threads) {
+void bv_moments(i64 rows, i64 channels, const real* y, double* sums, int threads) {
     over_rows(rows, 2 * channels, sums, threads, [=](i64 first, i64 last, float* s) {
         float *s1 = s, *s2 = s + channels;
         for (i64 r = first; r < last; ++r) {
-            const bf16* row = y + r * channels;
+            const real* row = y + r * channels;
 #pragma omp simd
             for (i64 c = 0; c < channels; ++c) {
                 const float v = up(row[c]);
@@ -146,8 +159,8 @@ void bv_moments(i64 rows, i64 channels, const bf16* y, double* sums, int threads
 
 // z = a * y + b [+ residual, channels repeated]; out = max(z, 0) * p + min(z, 0) * n + o [+ second]
 // without p: out = z [+ second]. residual: (rows, part), part divides channels; null where there is none (part = channels).
-void bv_norm_act(i64 rows, i64 channels, i64 part, const bf16* y, const float* a, const float* b, const bf16* residual,
-                 const float* p, const float* n, const float* o, const bf16* second, bf16* out, int threads) {
+void bv_norm_act(i64 rows, i64 channels, i64 part, const real* y, const float* a, const float* b, const real* residual,
+                 const float* p, const float* n, const float* o, const real* second, real* out, int threads) {
     with_flags([=](auto has_residual, auto has_act, auto has_second) {
         over_rows(rows, 0, nullptr, threads, [=](i64 first, i64 last, float*) {
             for (i64 r = first; r < last; ++r)
@@ -162,8 +175,8 @@ void bv_norm_act(i64 rows, i64 channels, i64 part, const bf16* y, const float* a
 // Gradient of z: gz = g * (z > 0 ? p : n), or g itself without p (then gz may be null). residual_gradient (rows, part),
 // wanted where channels repeat: sum of gz over the repetitions.
 // sums (5, channels) += gz, gz * y, g * max(z, 0), g * min(z, 0), g
-void bv_norm_act_back(i64 rows, i64 channels, i64 part, const bf16* g, const bf16* y, const float* a, const float* b,
-                      const bf16* residual, const float* p, const float* n, bf16* gz, bf16* residual_gradient, double* sums,
+void bv_norm_act_back(i64 rows, i64 channels, i64 part, const real* g, const real* y, const float* a, const float* b,
+                      const real* residual, const float* p, const float* n, real* gz, real* residual_gradient, double* sums,
                       int threads) {
     with_flags([=](auto has_residual, auto has_act, auto has_back) {
         over_rows(rows, 5 * channels, sums, threads, [=](i64 first, i64 last, float* s) {
@@ -182,12 +195,12 @@ void bv_norm_act_back(i64 rows, i64 channels, i64 part, const bf16* g, const bf1
 }
 
 // out = k0 * g + k1 * y + k2: the gradient behind a batch norm
-void bv_combine(i64 rows, i64 channels, const bf16* g, const bf16* y, const float* k0, const float* k1, const float* k2,
-                bf16* out, int threads) {
+void bv_combine(i64 rows, i64 channels, const real* g, const real* y, const float* k0, const float* k1, const float* k2,
+                real* out, int threads) {
     over_rows(rows, 0, nullptr, threads, [=](i64 first, i64 last, float*) {
         for (i64 r = first; r < last; ++r) {
-            const bf16 *gr = g + r * channels, *yr = y + r * channels;
-            bf16* to = out + r * channels;
+            const real *gr = g + r * channels, *yr = y + r * channels;
+            real* to = out + r * channels;
 #pragma omp simd
             for (i64 c = 0; c < channels; ++c) to[c] = down(k0[c] * up(gr[c]) + k1[c] * up(yr[c]) + k2[c]);
         }
@@ -195,14 +208,15 @@ void bv_combine(i64 rows, i64 channels, const bf16* g, const bf16* y, const floa
 }
 
 // out = sign(x + move), +1 at 0; pooled (where not null) = mean of `ratio` adjacent channels of x
-void bv_sign(i64 rows, i64 channels, i64 ratio, const bf16* x, const float* move, bf16* out, bf16* pooled, int threads) {
+void bv_sign(i64 rows, i64 channels, i64 ratio, const real* x, const float* move, real* out, real* pooled, int threads) {
     over_rows(rows, 0, nullptr, threads, [=](i64 first, i64 last, float*) {
+        const real plus = down(1.0f), minus = down(-1.0f);
         const i64 part = channels / ratio;
         for (i64 r = first; r < last; ++r) {
-            const bf16* row = x + r * channels;
-            bf16* to = out + r * channels;
+            const real* row = x + r * channels;
+            real* to = out + r * channels;
 #pragma omp simd
-            for (i64 c = 0; c < channels; ++c) to[c] = up(row[c]) + move[c] >= 0.0f ? 0x3f80 : 0xbf80;
+            for (i64 c = 0; c < channels; ++c) to[c] = up(row[c]) + move[c] >= 0.0f ? plus : minus;
             if (!pooled) continue;
             const bool known = with_ratio(ratio, [&](auto fixed) { group_means<fixed()>(part, row, pooled + r * part); });
             if (known) continue;
@@ -216,22 +230,22 @@ void bv_sign(i64 rows, i64 channels, i64 ratio, const bf16* x, const float* move
 }
 
 // gx = g * max(0, 2 - 2 |x + move|) [+ gp of the channel's group / ratio]; sums[0:C] += the first term
-void bv_sign_back(i64 rows, i64 channels, i64 ratio, const bf16* g, const bf16* gp, const bf16* x, const float* move, bf16* gx,
+void bv_sign_back(i64 rows, i64 channels, i64 ratio, const real* g, const real* gp, const real* x, const float* move, real* gx,
                   double* sums, int threads) {
     over_rows(rows, channels, sums, threads, [=](i64 first, i64 last, float* s) {
         const i64 part = channels / ratio;
         std::vector<float> buffer(channels);
         float* d = buffer.data();
         for (i64 r = first; r < last; ++r) {
-            const bf16 *from = g + r * channels, *row = x + r * channels;
-            bf16* to = gx + r * channels;
+            const real *from = g + r * channels, *row = x + r * channels;
+            real* to = gx + r * channels;
 #pragma omp simd
             for (i64 c = 0; c < channels; ++c) {
                 d[c] = up(from[c]) * std::max(0.0f, 2.0f - 2.0f * std::abs(up(row[c]) + move[c]));
                 s[c] += d[c];
             }
             if (gp) {
-                const bf16* mean = gp + r * part;
+                const real* mean = gp + r * part;
                 const bool known = with_ratio(ratio, [&](auto fixed) { spread_means<fixed()>(part, mean, d); });
                 for (i64 c = 0; c < part && !known; ++c)
                     for (i64 k = 0; k < ratio; ++k) d[c * ratio + k] += up(mean[c]) / static_cast<float>(ratio);
@@ -243,8 +257,8 @@ void bv_sign_back(i64 rows, i64 channels, i64 ratio, const bf16* g, const bf16* 
 }
 
 // Circular cross of nine taps: out = sum over t of coef[t] * u at (row + dy[t], column + dx[t]) + o [+ y]; maps (B, H, W, C)
-void bv_shift(i64 batch, i64 height, i64 width, i64 channels, const i64* dy, const i64* dx, const bf16* u, const float* coef,
-              const float* o, const bf16* y, bf16* out, int threads) {
+void bv_shift(i64 batch, i64 height, i64 width, i64 channels, const i64* dy, const i64* dx, const real* u, const float* coef,
+              const float* o, const real* y, real* out, int threads) {
     over_rows(batch * height * width, 0, nullptr, threads, [=](i64 first, i64 last, float*) {
         std::vector<float> buffer(channels);
         float* z = buffer.data();
@@ -253,17 +267,17 @@ void bv_shift(i64 batch, i64 height, i64 width, i64 channels, const i64* dy, con
             for (i64 c = 0; c < channels; ++c) z[c] = o[c];
             for (int t = 0; t < 9; ++t) {
                 const i64 at = (base + (line + dy[t] + 4 * height) % height) * width + (column + dx[t] + 4 * width) % width;
-                const bf16* from = u + at * channels;
+                const real* from = u + at * channels;
                 const float* k = coef + t * channels;
 #pragma omp simd
                 for (i64 c = 0; c < channels; ++c) z[c] += k[c] * up(from[c]);
             }
             if (y) {
-                const bf16* add = y + r * channels;
+                const real* add = y + r * channels;
 #pragma omp simd
                 for (i64 c = 0; c < channels; ++c) z[c] += up(add[c]);
             }
-            bf16* to = out + r * channels;
+            real* to = out + r * channels;
 #pragma omp simd
             for (i64 c = 0; c < channels; ++c) to[c] = down(z[c]);
         }
@@ -271,14 +285,14 @@ void bv_shift(i64 batch, i64 height, i64 width, i64 channels, const i64* dy, con
 }
 
 // sums (10, C) += g * u at tap t (nine rows), g
-void bv_shift_sums(i64 batch, i64 height, i64 width, i64 channels, const i64* dy, const i64* dx, const bf16* u, const bf16* g,
+void bv_shift_sums(i64 batch, i64 height, i64 width, i64 channels, const i64* dy, const i64* dx, const real* u, const real* g,
                    double* sums, int threads) {
     over_rows(batch * height * width, 10 * channels, sums, threads, [=](i64 first, i64 last, float* s) {
         std::vector<float> buffer(channels);
         float* d = buffer.data();
         for (i64 r = first; r < last; ++r) {
             const i64 column = r % width, line = r / width % height, base = r / (width * height) * height;
-            const bf16* row = g + r * channels;
+            const real* row = g + r * channels;
 #pragma omp simd
             for (i64 c = 0; c < channels; ++c) {
                 d[c] = up(row[c]);
@@ -286,7 +300,7 @@ void bv_shift_sums(i64 batch, i64 height, i64 width, i64 channels, const i64* dy
             }
             for (int t = 0; t < 9; ++t) {
                 const i64 at = (base + (line + dy[t] + 4 * height) % height) * width + (column + dx[t] + 4 * width) % width;
-                const bf16* from = u + at * channels;
+                const real* from = u + at * channels;
                 float* k = s + t * channels;
 #pragma omp simd
                 for (i64 c = 0; c < channels; ++c) k[c] += d[c] * up(from[c]);

@@ -2,7 +2,9 @@
 
 PyTorch runs norm, residual, RPReLU, sign and shift one after another over maps that do not fit a cache; there most of
 the time of a step goes, not into products. Inside `active()` they are fused kernels (fused.cpp, compiled with g++ on
-first use) on bf16 maps, with the same gradients; elsewhere each function here is the plain modules.
+first use) on maps of one type, with the same gradients; elsewhere each function here is the plain modules. The type is
+bf16 where the processor multiplies it (products are then bf16 too), else float32: without such instructions a
+product in bf16 takes up to seventy times as long.
 """
 
 from __future__ import annotations
@@ -28,46 +30,58 @@ from bhvit.tools import compiler
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC",
          *(("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()))
-_on = False
+_on: torch.dtype | None = None  # type of the maps inside `active`
 
 
 @contextmanager
-def active() -> Iterator[None]:
-    """Use the fused kernels inside. Raises UserError where they cannot be compiled."""
+def active(dtype: torch.dtype | None = None) -> Iterator[None]:
+    """Use the fused kernels inside, on maps of bf16 or float32 (default: `map_type`), and products of the same type.
+
+    Raises UserError where they cannot be compiled.
+    """
     global _on
-    library()
-    before, _on = _on, True
+    dtype = dtype or map_type()
+    library(dtype)
+    before, _on = _on, dtype
     try:
-        yield
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            yield
     finally:
         _on = before
 
 
 def is_active() -> bool:
     """Whether the calls below are fused now."""
-    return _on
+    return _on is not None
 
 
 @cache
-def library() -> ctypes.CDLL:
+def map_type() -> torch.dtype:
+    """bf16 where the processor has products of it, else float32."""
+    return torch.bfloat16 if {"avx512_bf16", "amx_bf16", "bf16"} & set(_processor().split()) else torch.float32
+
+
+@cache
+def library(dtype: torch.dtype) -> ctypes.CDLL:
     """The compiled kernels; kept in the user's cache folder under a digest of source, flags and processor."""
-    key = repr((SOURCE.read_bytes(), FLAGS, _processor())).encode()
+    flags = FLAGS + (("-DFLOAT_MAPS",) if dtype == torch.float32 else ())
+    key = repr((SOURCE.read_bytes(), flags, _processor())).encode()
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bhvit"
     path = root / f"fused_{hashlib.sha256(key).hexdigest()[:16]}.so"
     if not path.is_file():
         try:
-            _compile(path)
+            _compile(path, flags)
         except OSError as error:
             raise UserError("The fused training kernels cannot be kept.", str(root), error.strerror,
                             "let XDG_CACHE_HOME name a folder that can be written, or --set fused=false") from error
     return ctypes.CDLL(str(path))
 
 
-def _compile(path: Path) -> None:
+def _compile(path: Path, flags: tuple[str, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as tmp:
         made = Path(tmp) / path.name
-        command = [str(compiler()), *FLAGS, str(SOURCE), "-o", str(made)]
+        command = [str(compiler()), *flags, str(SOURCE), "-o", str(made)]
         run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode:
             raise UserError("The fused training kernels do not compile.", str(SOURCE), run.stderr.strip()[-500:],
@@ -80,17 +94,19 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line for line in lines if line.startswith("flags")), platform.processor())
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
 def _call(name: str, *arguments: Tensor | int | None) -> None:
+    """Call a kernel; its first tensor is a map, whose type chooses the library (backward runs outside `active`)."""
+    first = next(a for a in arguments if isinstance(a, Tensor) and a.is_floating_point())
     values = [ctypes.c_void_p(a.data_ptr() if a is not None else None) if a is None or isinstance(a, Tensor)
               else ctypes.c_int64(a) for a in arguments]
-    getattr(library(), name)(*values, ctypes.c_int(torch.get_num_threads()))
+    getattr(library(first.dtype), name)(*values, ctypes.c_int(torch.get_num_threads()))
 
 
-def _map(x: Tensor) -> Tensor:
-    return x.to(torch.bfloat16).contiguous()
+def _map(x: Tensor, like: Tensor | None = None) -> Tensor:
+    return x.to(_on if like is None else like.dtype).contiguous()
 
 
 def _vector(x: Tensor) -> Tensor:
@@ -111,7 +127,7 @@ def norm_act(y: Tensor, norm: nn.BatchNorm1d | None = None, act: nn.Module | Non
     y (..., C); residual (..., C / r), its channels repeated r times; second (..., C). Every part but y may be left out.
     act: RPReLU; scale: LayerScale, only behind an act.
     """
-    if not _on:
+    if _on is None:
         y = y if norm is None else norm(y)
         if residual is not None:
             y = y + tile(residual, y.shape[-1] // residual.shape[-1])
@@ -154,7 +170,7 @@ class _NormAct(torch.autograd.Function):
     def backward(ctx, g):
         y, a, b, residual, p, n, mean, rstd = ctx.saved_tensors
         has_norm, has_act, has_second = ctx.has
-        g = _map(g)
+        g = _map(g, y)
         rows, channels = _rows(y)
         part = channels if residual is None else residual.shape[-1]
         gz = torch.empty_like(g) if has_act else g
@@ -204,7 +220,7 @@ def sign_move(sign: nn.Module, x: Tensor, move: Tensor, ratio: int = 0) -> Tenso
 
     sign: the module that does it, which a network without binarization has replaced (`twin.relax`).
     """
-    if not _on or "forward" in sign.__dict__:
+    if _on is None or "forward" in sign.__dict__:
         b = sign(x + move.reshape(-1))
         return (b, channel_sum(x, ratio) / ratio) if ratio else b
     if not ratio:
@@ -230,8 +246,8 @@ class _Sign(torch.autograd.Function):
         x, move = ctx.saved_tensors
         rows, channels = _rows(x)
         sums, gx = torch.zeros(channels, dtype=torch.float64), torch.empty_like(x)
-        g = torch.zeros_like(x) if g is None else _map(g)
-        pooled = None if pooled is None else _map(pooled)
+        g = torch.zeros_like(x) if g is None else _map(g, x)
+        pooled = None if pooled is None else _map(pooled, x)
         _call("bv_sign_back", rows, channels, ctx.ratio, g, pooled, x, move, gx, sums)
         return gx, sums.float(), None
 
@@ -263,7 +279,7 @@ class _Cross(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g):
         u, coef = ctx.saved_tensors
-        g, channels = _map(g), u.shape[-1]
+        g, channels = _map(g, u), u.shape[-1]
         gu, sums = torch.empty_like(u), torch.zeros(10, channels, dtype=torch.float64)
         # out[r] takes u[r + tap], so u[r] goes into out[r - tap]
         _call("bv_shift", *u.shape, *_taps(-1), g, coef, torch.zeros(channels), None, gu)

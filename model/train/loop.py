@@ -171,10 +171,7 @@ class Loop:
     def _numbers(self):
         """Autocast where bf16 is asked for; fixed point needs float32's 24 bits."""
         if self._fused:
-            stack = contextlib.ExitStack()
-            stack.enter_context(torch.autocast("cpu", torch.bfloat16))
-            stack.enter_context(fused.active())
-            return stack
+            return fused.active()
         if self.options.precision == "bf16" and self.name != "fixed":
             return torch.autocast(self.run.processes.device.type, torch.bfloat16)
         return contextlib.nullcontext()

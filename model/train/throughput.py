@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bhvit.model.config import ModelConfig
+from bhvit.model.layers import fused as kernels
 from bhvit.model.train.options import TrainConfig
 from bhvit.model.train.run import train
 
@@ -17,7 +18,7 @@ def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, thr
                fused: bool = False) -> dict:
     """Train two epochs of random images with random crops, flips and erasing, and read the second one's records.
 
-    fused: with the fused kernels, and bf16. Returns {"images_per_second", "data_share", "images", "batch_size",
+    fused: with the fused kernels. Returns {"images_per_second", "data_share", "images", "batch_size",
     "threads", "precision"}. Validation is not in the time. The speed of a step does not depend on what the images show.
     """
     draw = np.random.default_rng(0)
@@ -37,4 +38,4 @@ def throughput(cfg: ModelConfig, *, images: int = 640, batch_size: int = 64, thr
 
     return {"images_per_second": float(last["images_per_second"]), "data_share": float(last["data_share"]),
             "images": images, "batch_size": batch_size, "threads": threads or torch.get_num_threads(),
-            "precision": "bf16, fused kernels" if fused else options.precision}
+            "precision": f"{kernels.map_type()}, fused kernels".removeprefix("torch.") if fused else options.precision}

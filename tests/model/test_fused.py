@@ -8,7 +8,14 @@ from bhvit.model.layers import fused
 from bhvit.model.layers.float_parts import ChannelNorm, LayerScale, RPReLU, sign_act
 from bhvit.model.layers.mlp import MlpMixin
 
-TOLERANCE = 2.0**-6  # of a tensor's largest element; results are rounded to bf16 (2**-9) after sums of a few terms
+TOLERANCE = {torch.bfloat16: 2.0**-6, torch.float32: 2.0**-18}  # of a tensor's largest element: rounding, a few terms
+
+
+@pytest.fixture(autouse=True, params=[torch.bfloat16, torch.float32], ids=["bf16", "float32"])
+def maps(request, monkeypatch):
+    """Both types of maps, whichever this processor would choose."""
+    monkeypatch.setattr(fused, "map_type", lambda: request.param)
+    return request.param
 
 
 def draw(*shape, seed=0):
@@ -18,7 +25,7 @@ def draw(*shape, seed=0):
 
 def close(a, b):
     assert a.shape == b.shape
-    return float((a.float() - b.float()).abs().max()) <= TOLERANCE * float(b.abs().max()) + 1e-6
+    return float((a.float() - b.float()).abs().max()) <= TOLERANCE[fused.map_type()] * float(b.abs().max()) + 1e-6
 
 
 def both(function, tensors, parameters):
@@ -96,6 +103,7 @@ def test_signs(ratio):
     x = draw(5, 9, 24) * 2  # still exact
     x[0, 0] = -move.detach()  # sign(0) = +1
     results = list(both(lambda x: fused.sign_move(sign_act(), x, move, ratio), [x], [move]))
+    assert results[0][1].dtype == fused.map_type()
     assert torch.equal(results[0][0], results[0][1].float()) and (results[0][1][0, 0] == 1).all()
     assert all(close(quick, plain) for plain, quick in results)
 
@@ -154,3 +162,24 @@ def test_a_cache_that_cannot_be_written_is_reported(monkeypatch, tmp_path):
             pass
     finally:
         fused.library.cache_clear()
+
+
+def test_map_type_follows_the_processor(monkeypatch):
+    monkeypatch.undo()
+    for flags, dtype in (("flags : fpu avx2", torch.float32), ("flags : avx512f avx512_bf16", torch.bfloat16),
+                         ("Features : asimd bf16 i8mm", torch.bfloat16)):
+        monkeypatch.setattr(fused, "_processor", lambda flags=flags: flags)
+        fused.map_type.cache_clear()
+        assert fused.map_type() == dtype
+    monkeypatch.undo()
+    fused.map_type.cache_clear()
+
+
+def test_backward_outside_of_another_type(maps):
+    """Gradients take the type that the forward pass had."""
+    x, move = draw(5, 9, 24).requires_grad_(), torch.nn.Parameter(draw(24, seed=4))
+    with fused.active():
+        out = fused.sign_move(sign_act(), x, move)
+    with fused.active(torch.float32 if maps == torch.bfloat16 else torch.bfloat16):
+        out.float().sum().backward()
+    assert x.grad.dtype == torch.float32 and float(x.grad.abs().max()) > 0
