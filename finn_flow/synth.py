@@ -9,63 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-import subprocess
-import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from threading import Event, Lock
 
 import numpy as np
 
-from bhvit.errors import UserError, says_full
-from bhvit.tools import yosys
-
 from .layers.base import Constants, Layer
 from .netlist import longest_path
-from .wrapper import RTL, memory_files, sources, verilog_number, wrapper
+from .synth_run import STUB, SynthesisError, Top, run, script
+from .wrapper import RTL, memory_files, sources, wrapper
 
 #: LUT sites of the memory primitives
 LUTRAM = {"RAM32X1S": 1, "RAM32X1D": 2, "RAM64X1S": 1, "RAM64X1D": 2, "RAM128X1S": 2, "RAM128X1D": 4, "RAM256X1S": 4,
           "RAM256X1D": 8, "RAM512X1S": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8}
-#: primitives that the RTL instantiates: Yosys replaces these stubs with its own cells
-STUB = """(* blackbox *) module CARRY4 (output logic [3:0] CO, output logic [3:0] O, input logic CI, input logic CYINIT,
-    input logic [3:0] DI, input logic [3:0] S);
-endmodule
-(* blackbox *) module LUT6 #(parameter logic [63:0] INIT = 0) (output logic O, input logic I0, input logic I1,
-    input logic I2, input logic I3, input logic I4, input logic I5);
-endmodule
-(* blackbox *) module LUT6_2 #(parameter logic [63:0] INIT = 0) (output logic O6, output logic O5, input logic I0,
-    input logic I1, input logic I2, input logic I3, input logic I4, input logic I5);
-endmodule
-"""
-
-
-def _dsp_stub(name: str, d_bits: int, opmode_bits: int) -> str:
-    """Interface of a DSP slice. The options that no kernel sets keep the vendor's defaults."""
-    registers = ("A", "B", "C", "D", "AD", "M", "P", "INMODE", "OPMODE", "ALUMODE", "CARRYIN", "CARRYINSEL", "ACASC",
-                 "BCASC")
-    outputs = {"ACOUT": 30, "BCOUT": 18, "PCOUT": 48, "P": 48, "CARRYOUT": 4}
-    flags = ("CARRYCASCOUT", "MULTSIGNOUT", "OVERFLOW", "UNDERFLOW", "PATTERNDETECT", "PATTERNBDETECT")
-    outputs |= dict.fromkeys(flags, 1)
-    inputs = {"A": 30, "B": 18, "C": 48, "D": d_bits, "ACIN": 30, "BCIN": 18, "PCIN": 48, "OPMODE": opmode_bits,
-              "INMODE": 5, "ALUMODE": 4, "CARRYINSEL": 3}
-    inputs |= dict.fromkeys(("CARRYIN", "CARRYCASCIN", "MULTSIGNIN", "CLK"), 1)
-    enables = ("A1", "A2", "B1", "B2", "C", "D", "AD", "M", "P", "INMODE", "CTRL", "ALUMODE", "CARRYIN")
-    resets = ("A", "B", "C", "D", "M", "P", "INMODE", "CTRL", "ALUMODE", "ALLCARRYIN")
-    inputs |= {**{f"CE{e}": 1 for e in enables}, **{f"RST{r}": 1 for r in resets}}
-    parameters = [f"parameter int {r}REG = 1" for r in registers]
-    parameters += ["parameter logic [47:0] MASK = 0", "parameter logic [47:0] PATTERN = 0"]
-    parameters += [f'parameter {k} = ""' for k in ("USE_MULT", "USE_DPORT", "AMULTSEL", "USE_PATTERN_DETECT")
-                   if k != ("AMULTSEL" if name == "DSP48E1" else "USE_DPORT")]
-    ports = [f"{d} logic [{b - 1}:0] {p}" for d, x in (("output", outputs), ("input", inputs)) for p, b in x.items()]
-    return f"(* blackbox *) module {name} #({', '.join(parameters)}) ({', '.join(ports)});\nendmodule\n"
-
-
-STUB += _dsp_stub("DSP48E1", 25, 7) + _dsp_stub("DSP48E2", 27, 9)
-
-
-class SynthesisError(UserError, RuntimeError):
-    """Yosys failed or wrote nothing."""
 
 
 @dataclass(frozen=True)
@@ -120,29 +79,106 @@ def parse(stat: dict) -> SynthResult:
         bram18=total("RAMB18E[12]") + 2 * total("RAMB36E[12]"), uram=total("URAM288"), cells=cells)
 
 
+@dataclass(frozen=True)
+class Instance:
+    """A layer to synthesize with its constants, and where its result is kept."""
+
+    layer: Layer
+    constants: Constants
+    kept: Path
+
+    @classmethod
+    def of(cls, layer: Layer, constants: Constants | None, cache: Path, family: str) -> Instance:
+        """constants: integers, default random ones. cache: one file per content hash of everything that Yosys reads."""
+        if constants is None:
+            constants = layer.random_constants(np.random.default_rng(0))
+        top = Top("dut", instance_files(layer, "dut", constants))
+        text = json.dumps([top.files, STUB, script([top], family)], sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:20]
+        return cls(layer, constants, Path(cache) / f"{layer.stem}_{key}.json")
+
+    def keep(self, stat: str, circuit: str, top: str) -> None:
+        """Write the result file from what Yosys wrote about module ``top``."""
+        tmp = self.kept.with_suffix(".tmp")
+        found = asdict(_result(stat, circuit, top))
+        tmp.write_text(json.dumps({"attributes": self.layer.model_dump(), **found}, indent=1))
+        tmp.rename(self.kept)
+
+    @property
+    def result(self) -> SynthResult:
+        data = json.loads(self.kept.read_text())
+        data.pop("attributes")
+        return SynthResult(**data)
+
+
+#: what one Yosys process is given: modules, and their look-up tables by the formulas
+MODULES, LUTS = 12, 1500
+
+
 def synthesize(layer: Layer, constants: Constants | None = None, *, cache: Path, family: str = "xcup",
                timeout: float = 1800) -> SynthResult:
     """Synthesize one instance for AMD ``family`` (xcup: UltraScale+, xc7: 7 series) and count its primitives.
 
     Args:
         layer: the declaration with its attributes. constants: integer constants (default: random ones).
-        cache: folder of the results, one file per content hash of everything that Yosys reads.
+        cache: folder of the results. timeout: seconds.
     """
-    if constants is None:
-        constants = layer.random_constants(np.random.default_rng(0))
-    name = "dut"
-    files = instance_files(layer, name, constants)
-    job = _job(name, files, family)
-    key = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:20]
-    cached = Path(cache) / f"{layer.stem}_{key}.json"
-    if not cached.exists():
-        found = count_cells(name, files, Path(cache) / f"{layer.stem}_{key}.log", family=family, timeout=timeout)
-        tmp = cached.with_suffix(".tmp")
-        tmp.write_text(json.dumps({"attributes": layer.model_dump(), **asdict(found)}, indent=1))
-        tmp.rename(cached)
-    data = json.loads(cached.read_text())
-    data.pop("attributes")
-    return SynthResult(**data)
+    return synthesize_all([(layer, constants)], cache=cache, family=family, timeout=timeout)[0]
+
+
+def synthesize_all(work: list[tuple[Layer, Constants | None]], *, cache: Path, family: str = "xcup", jobs: int = 1,
+                   timeout: float = 1800, progress: Callable[[int, str], None] | None = None) -> list[SynthResult]:
+    """Synthesize many instances, several in one process of Yosys; results are kept as they come.
+
+    Args:
+        jobs: processes at a time. timeout: seconds for one instance. progress: called with (instances done, stem).
+    Raises:
+        SynthesisError: an instance fails; those before it are kept.
+    """
+    instances = [Instance.of(layer, constants, cache, family) for layer, constants in work]
+    todo = {i.kept: i for i in instances if not i.kept.exists()}
+    count, lock = len({i.kept for i in instances}) - len(todo), Lock()
+    if progress and count:
+        progress(count, "from the cache")
+    stop = Event()
+
+    def one(group: list[Instance]) -> None:
+        if stop.is_set():
+            return
+        tops = {f"dut{k}": i for k, i in enumerate(group)}
+
+        def done(top: Top, texts: list[str]) -> None:
+            nonlocal count
+            tops[top.name].keep(*texts[:2], top.name)
+            with lock:
+                count += 1
+                if progress:
+                    progress(count, tops[top.name].layer.stem)
+
+        try:
+            run([Top(name, instance_files(i.layer, name, i.constants)) for name, i in tops.items()],
+                group[0].kept.with_suffix(".log"), family=family, timeout=timeout, done=done)
+        except BaseException:
+            stop.set()
+            raise
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(one, _groups(list(todo.values()))))
+    return [i.result for i in instances]
+
+
+def _groups(todo: list[Instance]) -> list[list[Instance]]:
+    """Instances by process: the largest first, so that no processor idles at the end, small ones together."""
+    groups: list[list[Instance]] = []
+    luts = 0.0
+    for i in sorted(todo, key=lambda i: -i.layer.resources().lut):
+        lut = i.layer.resources().lut
+        if not groups or len(groups[-1]) == MODULES or luts + lut > LUTS:
+            groups.append([])
+            luts = 0.0
+        groups[-1].append(i)
+        luts += lut
+    return groups
 
 
 def instance_files(layer: Layer, name: str, constants: Constants) -> dict[str, str]:
@@ -154,9 +190,8 @@ def instance_files(layer: Layer, name: str, constants: Constants) -> dict[str, s
 
 def netlist(layer: Layer, constants: Constants, *, log: Path, family: str = "xcup", timeout: float = 1800) -> str:
     """Verilog of the synthesized instance: module ``dut`` of primitives."""
-    job = _job("dut", instance_files(layer, "dut", constants), family)
-    job["run.ys"] += "write_verilog -noattr netlist.v\n"
-    return _run_yosys(job, log, timeout, ["netlist.v"])[0]
+    top = Top("dut", instance_files(layer, "dut", constants), verilog=True)
+    return _run_one(top, log, family, timeout)[2]
 
 
 def count_cells(top: str, files: dict[str, str], log: Path, *, family: str = "xcup",
@@ -166,39 +201,19 @@ def count_cells(top: str, files: dict[str, str], log: Path, *, family: str = "xc
     Args:
         files: contents by name, Verilog and memory images. log: what Yosys says. parameters: of ``top``.
     """
-    stat, circuit = _run_yosys(_job(top, files, family, parameters), log, timeout, ["stat.json", "netlist.json"])
-    found = longest_path(json.loads(circuit), top)
-    return replace(parse(json.loads(stat)), levels=found.levels, path=found.cells)
+    return _result(*_run_one(Top(top, files, parameters or {}), log, family, timeout)[:2], top)
 
 
-def _job(top: str, files: dict[str, str], family: str, parameters: dict[str, int] | None = None) -> dict[str, str]:
-    """Everything that Yosys reads, its script included."""
-    files = {**files, "stub.sv": STUB}
-    hdl = " ".join(sorted(f for f in files if f.endswith((".sv", ".v"))))
-    options = "".join(f" -G {k}={verilog_number(v)}" for k, v in (parameters or {}).items())
-    define = " -D BV_XC7" if family == "xc7" else ""
-    return {**files, "run.ys": f"read_slang --threads 1 -D SYNTHESIS{define}{options} --top {top} {hdl}\n"
-                               f"synth_xilinx -family {family} -flatten -noiopad -top {top}\n"
-                               "tee -q -o stat.json stat -json\nwrite_json netlist.json\n"}
+def _run_one(top: Top, log: Path, family: str, timeout: float) -> list[str]:
+    found: list[str] = []
+    run([top], log, family=family, timeout=timeout, done=lambda _, texts: found.extend(texts))
+    return found
 
 
-def _run_yosys(files: dict[str, str], log: Path, timeout: float, results: list[str]) -> list[str]:
-    """Texts of the files ``results`` that the script run.ys writes."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="synth-", dir=log.parent))       # YoWASP does not see the temporary directory
-    try:
-        for f, text in files.items():
-            (work / f).write_text(text)
-        tool = yosys()
-        r = subprocess.run([str(tool.path), "-q", "run.ys"], cwd=work, env=tool.env, capture_output=True, text=True,
-                           timeout=timeout)
-        log.write_text(r.stdout + r.stderr)
-        if r.returncode or not all((work / f).exists() for f in results):
-            said = r.stdout + r.stderr
-            full = says_full(said)
-            raise SynthesisError("The disk is full, or a size limit was reached." if full else
-                                 f"Yosys failed (exit code {r.returncode}).", log, said[-2000:].strip(),
-                                 "free some space, then run the same command again" if full else None)
-        return [(work / f).read_text() for f in results]
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def _result(stat: str, circuit: str, top: str) -> SynthResult:
+    path = longest_path(json.loads(circuit), top)
+    return replace(parse(json.loads(stat)), levels=path.levels, path=path.cells)
+
+
+__all__ = ["Instance", "SynthResult", "SynthesisError", "count_cells", "dependencies", "instance_files", "netlist",
+           "parse", "synthesize", "synthesize_all"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from bhvit.errors import UserError
 from . import graph, ops
 from .layers.base import Constants, Layer
 from .netlist import LIMIT
-from .synth import SynthResult, synthesize
+from .synth import SynthResult, synthesize_all
 
 KEYS = {"LUT": "lut", "LUTRAM": "lutram", "SRL": "srl", "FF": "ff", "CARRY4": "carry", "DSP": "dsp",
         "BRAM_18K": "bram18", "URAM": "uram"}
@@ -79,18 +78,9 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
     if stems is not None and not stems <= known:
         raise UserError(f"The build has no layer of the kind `{min(stems - known)}`.", folder,
                         do=f"choose from {', '.join(sorted(known))}")
-    done: dict[str, SynthResult] = {}
-
-    def one(key: str) -> None:
-        layer, constants = work[key]
-        done[key] = synthesize(layer, constants, cache=folder / "synth")
-        if progress:
-            progress(len(done), len(work), layer.stem)
-
-    # the slowest first, so that no processor idles at the end
-    order = sorted(work, key=lambda k: -work[k][0].resources().lut)
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, order))
+    found = synthesize_all(list(work.values()), cache=folder / "synth", jobs=jobs,
+                           progress=progress and (lambda n, stem: progress(n, len(work), stem)))
+    done = dict(zip(work, found, strict=True))
     layers = {name: {k: getattr(done[key], v) for k, v in KEYS.items()} for name, key in nodes.items()}
     total = {k: sum(v[k] for v in layers.values()) for k in KEYS}
     out = {"layers": layers, "total": total, "distinct_instances": len(work), "instances": len(nodes),

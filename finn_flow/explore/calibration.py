@@ -21,7 +21,7 @@ from ..layers.base import Layer
 from ..layers.registry import layers
 from ..layers.storage import BLOCK
 from ..memory_plan import TINY
-from ..synth import synthesize
+from ..synth import synthesize_all
 from .design import fold
 
 #: estimated look-up tables of the instances that are synthesized: less says little, more takes long
@@ -80,16 +80,14 @@ def calibrate(instances: list[Layer], cache: Path, progress: Callable[[int, int,
         "total": the same of all instances and "sum", the ratio of the sums, "rows", "seconds"}.
     """
     begun, rows = time.monotonic(), []
-    for i, layer in enumerate(instances):
-        if progress:
-            progress(i, len(instances), layer.stem)
-        want, start = layer.resources(), time.monotonic()
-        got = synthesize(layer, cache=cache)
+    found = synthesize_all([(layer, None) for layer in instances], cache=cache,
+                           progress=progress and (lambda n, stem: progress(n, len(instances), stem)))
+    for layer, got in zip(instances, found, strict=True):
+        want = layer.resources()
         rows.append({"layer": layer.stem, "attributes": layer.model_dump(exclude_defaults=True),
                      "estimate": {"lut": round(want.lut, 1), "dsp": want.dsp},
                      "yosys": {"lut": got.lut_sites, "dsp": got.dsp, "lutram": got.lutram, "srl": got.srl},
-                     "ratio": round(want.lut / max(got.lut_sites, 1), 4),
-                     "seconds": round(time.monotonic() - start, 1)})
+                     "ratio": round(want.lut / max(got.lut_sites, 1), 4)})
     if progress:
         progress(len(instances), len(instances), "")
     kinds = {s: _summary([r for r in rows if r["layer"] == s]) for s in sorted({r["layer"] for r in rows})}
