@@ -19,6 +19,7 @@ import numpy as np
 
 from .layers.base import Constants, Layer
 from .netlist import longest_path
+from .synth_roms import rules
 from .synth_run import STUB, SynthesisError, Top, run, script
 from .wrapper import RTL, memory_files, sources, wrapper
 
@@ -81,10 +82,11 @@ def parse(stat: dict) -> SynthResult:
 
 @dataclass(frozen=True)
 class Instance:
-    """A layer to synthesize with its constants, and where its result is kept."""
+    """A layer to synthesize with its constants, for a family of devices, and where its result is kept."""
 
     layer: Layer
     constants: Constants
+    family: str
     kept: Path
 
     @classmethod
@@ -92,10 +94,15 @@ class Instance:
         """constants: integers, default random ones. cache: one file per content hash of everything that Yosys reads."""
         if constants is None:
             constants = layer.random_constants(np.random.default_rng(0))
-        top = Top("dut", instance_files(layer, "dut", constants))
-        text = json.dumps([top.files, STUB, script([top], family)], sort_keys=True)
+        top = cls(layer, constants, family, Path()).top("dut")
+        text = json.dumps([top.files, top.rules, STUB, script([top], family)], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:20]
-        return cls(layer, constants, Path(cache) / f"{layer.stem}_{key}.json")
+        return cls(layer, constants, family, Path(cache) / f"{layer.stem}_{key}.json")
+
+    def top(self, name: str, *, verilog: bool = False) -> Top:
+        """The instance as module ``name``."""
+        return Top(name, instance_files(self.layer, name, self.constants),
+                   rules=rules(self.layer, self.constants, self.family), verilog=verilog)
 
     def keep(self, stat: str, circuit: str, top: str) -> None:
         """Write the result file from what Yosys wrote about module ``top``."""
@@ -156,8 +163,8 @@ def synthesize_all(work: list[tuple[Layer, Constants | None]], *, cache: Path, f
                     progress(count, tops[top.name].layer.stem)
 
         try:
-            run([Top(name, instance_files(i.layer, name, i.constants)) for name, i in tops.items()],
-                group[0].kept.with_suffix(".log"), family=family, timeout=timeout, done=done)
+            run([i.top(name) for name, i in tops.items()], group[0].kept.with_suffix(".log"), family=family,
+                timeout=timeout, done=done)
         except BaseException:
             stop.set()
             raise
@@ -190,7 +197,7 @@ def instance_files(layer: Layer, name: str, constants: Constants) -> dict[str, s
 
 def netlist(layer: Layer, constants: Constants, *, log: Path, family: str = "xcup", timeout: float = 1800) -> str:
     """Verilog of the synthesized instance: module ``dut`` of primitives."""
-    top = Top("dut", instance_files(layer, "dut", constants), verilog=True)
+    top = Instance(layer, constants, family, Path()).top("dut", verilog=True)
     return _run_one(top, log, family, timeout)[2]
 
 

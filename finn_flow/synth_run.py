@@ -79,12 +79,14 @@ class Top:
 
     Attributes:
         name: of the module. files: contents by name, Verilog and memory images; equal names must have equal contents in
-            all modules of a run. parameters: of the module. verilog: also write the netlist as Verilog.
+            all modules of a run. parameters: of the module. rules: modules for `techmap`, which come before those of
+            Yosys for memories. verilog: also write the netlist as Verilog.
     """
 
     name: str
     files: dict[str, str] = field(hash=False)
     parameters: dict[str, int] = field(default_factory=dict, hash=False)
+    rules: str = field(default="", hash=False)
     verilog: bool = False
 
     @property
@@ -111,9 +113,14 @@ def _commands(top: Top, family: str) -> list[str]:
     steps = f"synth_xilinx -family {family} -flatten -noiopad -top {name} -run"
     return ["design -reset", f"read_slang --threads 1 -D SYNTHESIS{define}{options} --top {name} {hdl}",
             "design -copy-from cells =*", f"hierarchy -check -top {name}", f"{steps} prepare:map_memory",
-            *MAP_MEMORY[family], f"{steps} map_ffram:", f"tee -q -o {name}.stat.json stat -json",
+            MAP_MEMORY[family][0], *([f"techmap -map {_rules(top)}"] if top.rules else []), *MAP_MEMORY[family][1:],
+            f"{steps} map_ffram:", f"tee -q -o {name}.stat.json stat -json",
             *([f"write_verilog -noattr {name}_netlist.v"] if top.verilog else []),
             f"select {name}", f"write_json -selected {name}.json", "select -clear", f"tee -q -a done log {name}"]
+
+
+def _rules(top: Top) -> str:
+    return f"{top.name}_rules.v"
 
 
 def run(tops: list[Top], log: Path, *, family: str = "xcup", timeout: float = 1800,
@@ -145,6 +152,8 @@ def _process(tops: list[Top], log: Path, family: str, timeout: float,
     try:
         for name, text in {k: v for t in tops for k, v in t.files.items()}.items():
             (work / name).write_text(text)
+        for top in tops:
+            (work / _rules(top)).write_text(top.rules)
         (work / "stub.sv").write_text(STUB)
         (work / "run.ys").write_text(script(tops, family))
         tool, finished, since = yosys(), 0, time.monotonic()

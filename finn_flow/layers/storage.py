@@ -140,8 +140,10 @@ def ram_luts(width: int, depth: int) -> float:
 
 
 def rom_luts(width: int, depth: int) -> float:
-    """Constants as logic: a LUT6 holds 64 words of one bit; few words share their inputs with others."""
-    return width * (0.5 if depth <= 8 else max(1.0, depth / 64 * (1.25 if depth > 256 else 1)))
+    """Constants as logic: a LUT6 holds 64 words of one bit, or 32 of two bits; MUXF7 to MUXF9 join up to eight."""
+    if depth <= 512:
+        return width * (0.5 if depth <= 32 else -(-depth // 64))
+    return width * depth / 64 * 1.25
 
 
 def _automatic_block(store: Store) -> bool:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import stat
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,19 +19,6 @@ from bhvit.tools import Tool, yosys
 
 GOOD = {"good.sv": "module good(input logic clk, input logic [7:0] a, output logic [7:0] y);\n"
                    "  always_ff @(posedge clk) y <= y + a;\nendmodule\n"}
-
-
-@pytest.fixture
-def work(request):
-    """A folder in the checkout: Yosys does not see the temporary directory."""
-    folder = Path(tempfile.mkdtemp(prefix="test-synth-", dir=_build(request.config.rootpath)))
-    yield folder
-    shutil.rmtree(folder)
-
-
-def _build(root: Path) -> Path:
-    (root / "build").mkdir(exist_ok=True)
-    return root / "build"
 
 
 def others(name: str) -> dict[str, str]:
@@ -104,7 +89,7 @@ def test_no_result_in_time(tmp_path, monkeypatch):
 
 def test_groups_take_the_largest_first():
     fifos = [layers()["fifo"](dims=[9, 1], dtype=f"UINT{16 * n}", depth=33) for n in range(1, 40)]
-    instances = [Instance(layer, {}, Path(str(i))) for i, layer in enumerate(fifos)]
+    instances = [Instance(layer, {}, "xcup", Path(str(i))) for i, layer in enumerate(fifos)]
     groups = _groups(instances)
     luts = [i.layer.resources().lut for g in groups for i in g]
     assert luts == sorted(luts, reverse=True) and len(luts) == 39 and 3 < len(groups) < 39
