@@ -47,7 +47,8 @@ def rule(name: str, bits: np.ndarray) -> str:
     columns, inverse = np.unique(padded, axis=1, return_inverse=True)     # equal columns share their look-up tables
     body = _pairs(columns) if words <= 32 else _singles(columns, blocks)
     picked = ", ".join(f"c[{i}]" for i in np.asarray(inverse).reshape(-1)[::-1])
-    init = "".join("".join(map(str, row[::-1])) for row in bits[::-1])
+    # word by word: Yosys takes no token of more than some 30 kbyte
+    init = ",\n      ".join(f"{width}'h{_table(row)}" for row in bits[::-1])
     parameters = "\n".join(f"  parameter {n} = 0;" for n in _NUMBERS)
     return f"""(* techmap_celltype = "$mem_v2" *)
 module {name} ({', '.join(_PORTS)});
@@ -58,7 +59,8 @@ module {name} ({', '.join(_PORTS)});
   input [WR_PORTS-1:0] WR_CLK;
   input [WR_PORTS*WIDTH-1:0] WR_EN, WR_DATA;
   input [WR_PORTS*ABITS-1:0] WR_ADDR;
-  localparam [{words * width - 1}:0] CONTENTS = {words * width}'b{init};
+  localparam [{words * width - 1}:0] CONTENTS = {{
+      {init}}};
   wire _TECHMAP_FAIL_ = WR_PORTS != 0 || RD_PORTS != 1 || OFFSET != 0 || SIZE != {words} || WIDTH != {width} ||
       ABITS != {address} || RD_CLK_ENABLE != 1 || RD_CLK_POLARITY != 1 || INIT !== CONTENTS ||
       _TECHMAP_CONSTMSK_RD_SRST_ != 1 || _TECHMAP_CONSTVAL_RD_SRST_ != 0 ||

@@ -62,6 +62,11 @@ def test_every_address_gives_its_word(depth):
     assert not np.array_equal(words(wrong, depth), bits)                 # the comparison notices one wrong table
 
 
+def test_no_token_is_too_long_for_yosys():
+    text = rule("r", np.random.default_rng(0).integers(0, 2, (64, 1728), np.uint8))
+    assert max(map(len, re.findall(r"[\w']+", text))) < 16_000
+
+
 def threshold(depth: int, style: str = "distributed"):
     cls = layers()["threshold"]
     layer = cls(**{**cls.examples()[0], "dims": [3, depth * 2], "SIMD": 2, "styles": f"THRESHOLD={style}"})
