@@ -1,6 +1,7 @@
 """Resource figures of one layer instance from Yosys (`read_slang`, `synth_xilinx`): evidence level "yosys".
 
-Yosys does not pair two small functions in one LUT6_2 (an instantiated LUT6_2 counts once) and does not place: its LUT
+Yosys does not pair two small functions in one LUT6_2 (an instantiated LUT6_2 counts once, and constants of up to 32
+words are paired by rule, synth_roms.py) and does not place: its LUT
 count is an upper bound of what a vendor tool reports for logic, and it says nothing about timing.
 """
 
