@@ -32,7 +32,7 @@ module bv_cell_sums #(
   logic v1, v2, bank1, bank2, first1, first2, repeat2, rbank1;
   logic [AW-1:0] addr1, addr2;
   logic [SIMD*X_BITS-1:0] x1, x2;
-  logic [WORD-1:0] rdata[2], old, now, written;
+  logic [WORD-1:0] rdata[2], word, old, now, written;
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -79,9 +79,10 @@ module bv_cell_sums #(
       assign now[SIMD*SUM_BITS+i*X_BITS+:X_BITS] = first2 || x > top ? x : top;
     end
   end
-  assign sum = rdata[rbank1][SIMD*SUM_BITS-1:0];
+  bv_mux2 #(.WIDTH(WORD)) u_bank (.pick(rbank1), .a(rdata[1]), .b(rdata[0]), .y(word));
+  assign sum = word[SIMD*SUM_BITS-1:0];
   if (MAX != 0) begin : g_peak
-    assign peak = rdata[rbank1][SIMD*SUM_BITS+:SIMD*X_BITS];
+    assign peak = word[SIMD*SUM_BITS+:SIMD*X_BITS];
   end else begin : g_no_peak
     assign peak = '0;
   end

@@ -65,12 +65,13 @@ module bv_fifo #(
       if (move) out0_data <= first;
     end
   end else if (DEPTH == 2) begin : gen_registers
-    logic [WIDTH-1:0] behind;
+    logic [WIDTH-1:0] behind, next;
+    bv_mux2 #(.WIDTH(WIDTH)) u_next (.pick(count[1]), .a(behind), .b(in0_data), .y(next));
     always_ff @(posedge clk) begin
       if (rst) out0_valid <= 1'b0;
       else out0_valid <= count_next != '0;
       if (push) behind <= in0_data;
-      if (pop || count == '0) out0_data <= count[1] ? behind : in0_data;
+      if (pop || count == '0) out0_data <= next;
     end
   end else if (DEPTH <= 64) begin : gen_shallow
     localparam int N = DEPTH - 1;

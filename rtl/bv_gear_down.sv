@@ -32,7 +32,14 @@ module bv_gear_down #(
     logic last;
     assign last = slot == SW'(RATIO - 1);
     assign in0_ready = !out0_valid || (out0_ready && last);
-    always_comb for (int l = 0; l < LANES; l++) out0_data[l*BITS+:BITS] = BITS'(word[l*W+:W] >> (int'(slot) * BITS));
+    for (genvar l = 0; l < LANES; l++) begin : gen_lane
+      if (RATIO == 2) begin : gen_half
+        bv_mux2 #(.WIDTH(BITS)) u_half (
+            .pick(slot[0]), .a(word[l*W+BITS+:BITS]), .b(word[l*W+:BITS]), .y(out0_data[l*BITS+:BITS]));
+      end else begin : gen_slice
+        assign out0_data[l*BITS+:BITS] = BITS'(word[l*W+:W] >> (int'(slot) * BITS));
+      end
+    end
     always_ff @(posedge clk) begin
       if (rst) begin
         slot <= '0;

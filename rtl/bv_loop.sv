@@ -107,7 +107,7 @@ module bv_loop #(
   end
 
   assign out0_valid = enter && (enter_new ? head_valid : in1_valid);
-  assign out0_data = enter_new ? head_data : in1_data;
+  bv_mux2 #(.WIDTH(WIDTH)) u_out0 (.pick(enter_new), .a(head_data), .b(in1_data), .y(out0_data));
   assign pop = enter && enter_new && head_valid && out0_ready;
   assign out1_valid = leave && in1_valid;
   assign out1_data = in1_data;

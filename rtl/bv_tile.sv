@@ -27,7 +27,7 @@ module bv_tile #(
   logic ce, step, keep, first, first1, valid1, last_pass, last_fold;
   logic [FW-1:0] fold;
   logic [RW-1:0] pass;
-  logic [WIDTH-1:0] x1, replay;
+  logic [WIDTH-1:0] x1, replay, next;
 
   assign ce = !out0_valid || out0_ready;
   assign first = pass == '0;
@@ -43,6 +43,14 @@ module bv_tile #(
 
   bv_ram #(.WIDTH(WIDTH), .DEPTH(FOLDS)) u_ram (
       .clk, .we(step && first), .waddr(fold), .wdata(in0_data), .re(ce), .raddr(fold), .rdata(replay));
+
+  if (RATIO > 1) begin : gen_pick
+    bv_mux2 #(.WIDTH(WIDTH)) u_next (.pick(first1), .a(x1), .b(replay), .y(next));
+  end else begin : gen_pass
+    assign next = x1;
+    logic unused;
+    assign unused = &{1'b0, first1, replay};
+  end
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -61,7 +69,7 @@ module bv_tile #(
     if (ce) begin
       x1 <= in0_data;
       first1 <= first;
-      out0_data <= first1 ? x1 : replay;
+      out0_data <= next;
     end
   end
 endmodule

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Small cells shared by all kernels: constant memory, buffer memory, frame-set counter.
+// Small cells shared by all kernels: constant memory, buffer memory, frame-set counter, multiplexer, shifts of residuals.
 
 // STYLE of a memory: "auto" (the tool chooses), "distributed", "block", "ultra" (UltraRAM, 4096 words of 72 bits).
 
@@ -109,7 +109,11 @@ module bv_ram #(
       end
     end
 `ifdef SYNTHESIS
-    assign rdata = WIDTH'(row >> (int'(at) % PACK * COLUMN));
+    if (PACK == 2) begin : gen_half
+      bv_mux2 #(.WIDTH(WIDTH)) u_half (.pick(at[0]), .a(row[COLUMN+:WIDTH]), .b(row[WIDTH-1:0]), .y(rdata));
+    end else begin : gen_slice
+      assign rdata = WIDTH'(row >> (int'(at) % PACK * COLUMN));
+    end
 `else
     logic clash;
     always_ff @(posedge clk) if (re) clash <= we && waddr == raddr;
@@ -157,6 +161,30 @@ module bv_set_counter #(
     logic unused;
     assign unused = &{1'b0, schedule};
   end
+endmodule
+
+// Multiplexer of two words: y = pick ? a : b. Combinational.
+// Synthesis: two bits share a LUT site, which has the five inputs that they need; Yosys takes a site for each.
+module bv_mux2 #(
+    parameter int WIDTH = 0
+) (
+    input  logic             pick,
+    input  logic [WIDTH-1:0] a,
+    input  logic [WIDTH-1:0] b,
+    output logic [WIDTH-1:0] y
+);
+`ifdef SYNTHESIS
+  localparam int PAIRS = WIDTH / 2;
+  for (genvar i = 0; i < PAIRS; i++) begin : gen_pair
+    LUT6_2 #(.INIT(64'hff00f0f0_ccccaaaa)) u_lut (
+        .O6(y[2*i+1]), .O5(y[2*i]), .I0(b[2*i]), .I1(a[2*i]), .I2(b[2*i+1]), .I3(a[2*i+1]), .I4(pick), .I5(1'b1));
+  end
+  if (2 * PAIRS < WIDTH) begin : gen_single
+    assign y[WIDTH-1] = pick ? a[WIDTH-1] : b[WIDTH-1];
+  end
+`else
+  assign y = pick ? a : b;
+`endif
 endmodule
 
 // Residuals of an engine whose blocks scale them differently: y = x << scale for each of LANES signed elements.

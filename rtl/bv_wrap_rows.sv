@@ -40,7 +40,7 @@ module bv_wrap_rows #(
   logic [AW-1:0] waddr, raddr;
   logic [IW-1:0] wbeat;  // beat of the arriving frame
   logic wlast;
-  logic [SIMD*BITS-1:0] x1, ram_data;
+  logic [SIMD*BITS-1:0] x1, ram_data, next;
 
   assign ce = !out0_valid || out0_ready;
   assign take = in0_valid && in0_ready;
@@ -48,6 +48,13 @@ module bv_wrap_rows #(
 
   bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(DEPTH), .STYLE(RAM_STYLE)) u_ram (
       .clk, .we, .waddr, .wdata(in0_data), .re(ce), .raddr, .rdata(ram_data));
+  if (FRAME == 0 && AGAIN > 0) begin : gen_pick
+    bv_mux2 #(.WIDTH(SIMD * BITS)) u_next (.pick(ram1), .a(ram_data), .b(x1), .y(next));
+  end else begin : gen_fixed
+    assign next = FRAME != 0 ? ram_data : x1;
+    logic unused;
+    assign unused = &{1'b0, ram1, x1, ram_data};
+  end
 
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -64,7 +71,7 @@ module bv_wrap_rows #(
     if (ce) begin
       x1 <= in0_data;
       ram1 <= emit_ram;
-      out0_data <= ram1 ? ram_data : x1;
+      out0_data <= next;
     end
   end
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+#: look-up tables a bit of a multiplexer of two words (rtl/bv_util.sv, bv_mux2)
+MUX_LUT = 0.5
 #: RAMB18 aspect ratios: depth, width
 RAMB18 = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
 

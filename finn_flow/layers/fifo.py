@@ -8,6 +8,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, FoldingError, Resources
+from .cost import MUX_LUT
 from .elementwise import ElementwiseLayer
 from .storage import Store
 
@@ -52,7 +53,7 @@ class Fifo(ElementwiseLayer):
     def resources(self) -> Resources:
         width = self.inputs()[0].width
         if self.depth <= 2:
-            return self.total(4 if self.half_rate else width + 6)
+            return self.total(4 if self.half_rate else MUX_LUT * width + 7)
         return self.total(20 if self.depth <= SHALLOW else 50)
 
     def cycles(self) -> int:

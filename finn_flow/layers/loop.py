@@ -8,6 +8,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, FoldingError, Resources
+from .cost import MUX_LUT
 from .elementwise import ElementwiseLayer
 from .storage import Store
 
@@ -68,7 +69,7 @@ class Loop(ElementwiseLayer):
         return (Store("RAM", st.width, st.beats),)
 
     def resources(self) -> Resources:
-        return self.total(190 + 2 * self.inputs()[0].width)
+        return self.total(190 + (1 + MUX_LUT) * self.inputs()[0].width)
 
     def rtl_parameters(self) -> dict[str, int]:
         st = self.inputs()[0]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, FoldingError, Resources
+from .cost import MUX_LUT
 from .storage import Store
 from .tokenwise import TokenwiseLayer
 
@@ -54,7 +55,7 @@ class Tile(TokenwiseLayer):
         return (Store("RAM", self.inputs()[0].width, self.folds, fixed=True),)
 
     def resources(self) -> Resources:
-        return self.total(9 + self.inputs()[0].width)
+        return self.total(9 + (MUX_LUT * self.inputs()[0].width if self.ratio > 1 else 0))
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"WIDTH": self.inputs()[0].width, "FOLDS": self.folds, "RATIO": self.ratio,

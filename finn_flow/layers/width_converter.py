@@ -9,6 +9,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, Layer, Resources
+from .cost import MUX_LUT
 from .storage import Store
 
 
@@ -74,8 +75,11 @@ class WidthConverter(Layer):
         def select(choices: int) -> float:  # LUTs a bit
             return 0 if choices == 1 else max(1.0, choices / 3.5)
 
+        def cut(choices: int) -> float:
+            return MUX_LUT if choices == 2 else select(choices)
+
         bits, simd = self.inputs()[0].dtype.bits, self.middle()
-        lut = 3 + self.TP_OUT * self.SIMD_OUT * bits * select(simd // self.SIMD_OUT)
+        lut = 3 + self.TP_OUT * self.SIMD_OUT * bits * cut(simd // self.SIMD_OUT)
         if self.TP_IN != self.TP_OUT:
             lut += simd * bits * select(self.TP_IN) + 15 * len(self._tokens())
         return self.total(lut)

@@ -105,7 +105,7 @@ class WindowConcat(Layer):
                 Store("BLEND", self.SIMD * (2 * self.coef_bits + self.o_bits), self.sets * self._fold, const=True))
 
     def resources(self) -> Resources:
-        return self.total(80 + 140 * self.SIMD, 2 * self.SIMD)
+        return self.total(80 + 129 * self.SIMD, 2 * self.SIMD)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         ca, cb, o = (constants[n].reshape(-1, self.SIMD) for n in ("ca", "cb", "o"))

@@ -97,7 +97,7 @@ class WindowMerge(Layer):
                 Store("BLEND", self.SIMD * (2 * self.coef_bits + self.o_bits), self.sets * self._fold, const=True))
 
     def resources(self) -> Resources:
-        return self.total(40 + 88 * self.SIMD, 2 * self.SIMD)
+        return self.total(40 + 83 * self.SIMD, 2 * self.SIMD)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         pa, pb, o = (constants[n].reshape(-1, self.SIMD) for n in ("pa", "pb", "o"))

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..streams import DType, Stream
 from .base import Constants, Layer, Resources
+from .cost import MUX_LUT
 from .storage import Store
 
 
@@ -69,7 +70,8 @@ class WrapRows(Layer):
         return (Store("RAM", self.SIMD * self.element.bits, rows * self._row),)
 
     def resources(self) -> Resources:
-        return self.total(45 + self.SIMD * self.element.bits / 8)
+        mux = MUX_LUT * self.SIMD * self.element.bits if self._again and not self.frame else 0
+        return self.total(44 + mux)
 
     def rtl_parameters(self) -> dict[str, int]:
         names = ("height", "width", "channels", "start", "count", "frame", "SIMD")
