@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from bhvit.finn_flow import fifo_sizing, fifo_trim, graph, ops, stitch
+from bhvit.finn_flow.fifo_snap import SHARES, TRIALS, WORTH_TRIAL, Snapper, cheaper
 from bhvit.finn_flow.fifo_trim import LEAST, Trimmer, residuals
-from bhvit.finn_flow.layers.storage import Store
+from bhvit.finn_flow.layers.registry import layers
+from bhvit.finn_flow.memory_plan import free_depth, least_price
 from bhvit.finn_flow.sim.design import DesignSim
 
 from . import networks
@@ -16,16 +19,9 @@ from .test_stitch import FOLDINGS, streaming
 
 
 def test_round_depth():
-    assert [fifo_sizing.round_depth(h, 36) for h in (0, 1, 2, 3, 7, 8, 33, 64, 300, 512)] == [
-        2, 2, 4, 4, 8, 16, 64, 130, 512, 1024]
-    assert fifo_sizing.round_depth(50176, 8) == 51200 and fifo_sizing.round_depth(600, 18) == 1024
-    for width in (1, 7, 300):
-        for high in (64, 100, 5000):
-            depth = fifo_sizing.round_depth(high, width)
-            price = [Store("RAM", width, d).cost for d in (high + 1, depth, depth + 1)]
-            assert high < depth <= 2 * (high + 1)
-            assert (price[0].bram18, price[0].lut) >= (price[1].bram18, price[1].lut)
-            assert depth == 2 * (high + 1) or (price[2].bram18, price[2].lut) > (price[0].bram18, price[0].lut)
+    assert [fifo_sizing.round_depth(h) for h in (0, 1, 2, 3, 7, 8, 33, 64, 300, 512)] == [
+        2, 2, 4, 4, 8, 16, 64, 128, 320, 576]
+    assert fifo_sizing.round_depth(63) == 64 and fifo_sizing.round_depth(50176) == 50240
 
 
 def test_depths_found_by_simulation(tmp_path):
@@ -82,7 +78,7 @@ def test_groups_are_cut_as_long_as_the_interval_is_kept(monkeypatch):
         assert all(trial[n] == bounds[n] for n in free) and "cut to" in what
         return all(trial[n] >= d for n, d in needed.items()), [SimpleNamespace(name=n, max_count=700) for n in trial]
 
-    trimmer = Trimmer(model, dict(depths), high, bounds, run, bool, lambda _, mark: mark + 1)
+    trimmer = Trimmer(model, dict(depths), high, bounds, run, bool, lambda mark: mark + 1)
     before = trimmer.bits(*depths)
     trimmer.trim()
     assert 0 < trimmer.trials <= trials
@@ -104,7 +100,7 @@ def test_a_cut_that_fills_residuals_is_none():
         return True, [SimpleNamespace(name=n, max_count=90_000) for n in trial]
 
     trimmer = Trimmer(model, dict(depths), dict.fromkeys(names, 900), dict.fromkeys(names, 10**6), run, bool,
-                      lambda _, mark: mark + 1)
+                      lambda mark: mark + 1)
     trimmer.trim()
     assert trimmer.trials > 1 and trimmer.depths == depths
 
@@ -123,7 +119,7 @@ def test_slow_fifos_become_registers():
     def run(trial, what):
         return trial[others[0]] == 4, [SimpleNamespace(name=n, max_count=2) for n in trial]
 
-    trimmer = Trimmer(model, dict(depths), high, dict.fromkeys(names, 99), run, bool, lambda _, mark: 4)
+    trimmer = Trimmer(model, dict(depths), high, dict.fromkeys(names, 99), run, bool, lambda mark: 4)
     trimmer.width = dict.fromkeys(names, 1000)
     trimmer.trim()
     assert {n: trimmer.depths[n] for n in others} == {n: 4 if n in (others[0], names[-1]) else 2 for n in others}
@@ -150,3 +146,120 @@ def test_residuals_are_the_inputs_that_wait():
         high[waiting] = 10_000
     assert residuals(model, high) == {waiting for _, waiting in joins}
     assert residuals(model, dict.fromkeys(high, 0)) == {n for j in joins for n in j}, "equally full: neither may be cut"
+
+
+def fifo(width, depth):
+    return layers()["fifo"](dims=[10**6, 1], dtype=f"UINT{width}", depth=depth)
+
+
+def price(width, ultra=True):
+    return lambda depth: least_price(fifo(width, depth), ultra)
+
+
+def test_free_depth_is_what_the_memory_has():
+    """A FIFO is as deep as its mark says; the plan gives it what its memory has anyway."""
+    assert free_depth(fifo(36, 320)) == 512 and free_depth(fifo(8, 50240)) == 51200
+    made = fifo(48, 192).model_copy(update={"styles": "RAM=distributed"})
+    assert free_depth(made) == 192, "rows of look-up table memory are not doubled"
+
+
+@pytest.mark.parametrize("width, mark, share, ultra, want", [
+    (64, 16446, 0.75, True, 16384),     # five UltraRAMs, four
+    (8, 69647, 0.75, True, 65536),      # eight beats a row
+    (64, 7857, 0.75, True, None),       # two UltraRAMs hold it, one holds half of it
+    (64, 7857, 0.5, True, 4096),
+    (128, 1345, 0.75, True, 1024),      # 18-kbit block RAMs: twelve, eight
+    (64, 8382, 0.75, False, 6656),      # no UltraRAM: the steps of block RAM
+    (256, 15, 0.5, True, None),         # a row of look-up table memory is the least
+])
+def test_the_next_cheaper_memory(width, mark, share, ultra, want):
+    depth = fifo_sizing.round_depth(mark)
+    got = cheaper(mark, depth, share, price(width, ultra), 40.0)
+    assert got == want
+    if want:
+        assert share * mark <= got <= mark and price(width, ultra)(got) < price(width, ultra)(depth)
+        assert price(width, ultra)(got + 1) > price(width, ultra)(got) or got == mark
+
+
+def snapper(needed, *, deadlock=False, marks=None):
+    """FIFOs of 64 bits, a little more than whole UltraRAMs hold; those of ``needed`` must have that depth."""
+    marks = marks or {f"f{i}": 8200 + i for i in range(8)}
+    tried = []
+
+    def run(depths, what):
+        tried.append(depths)
+        bad = {n for n, d in needed.items() if depths[n] < d}
+        states = [SimpleNamespace(name=n, max_count=min(marks[n], d), depth=d, full=n in bad)
+                  for n, d in depths.items()]
+        return SimpleNamespace(status=3 if bad and deadlock else 0, good=not bad), states
+
+    depths = {n: fifo_sizing.round_depth(h) for n, h in marks.items()}
+    return Snapper(depths, marks, run, lambda r: r.good, lambda n, d: price(64)(d), fifo_sizing.round_depth), tried
+
+
+def test_all_proposals_are_tried_together():
+    s, tried = snapper({})
+    s.snap()
+    assert set(s.depths.values()) == {8192} and s.last and s.last[0].good
+    assert len(tried) == s.trials == 1, "one simulation shows it; half of these marks needs the same memory"
+
+
+def test_groups_are_halved_until_the_interval_is_kept():
+    s, tried = snapper({"f5": 8205})
+    before = dict(s.depths)
+    s.snap()
+    assert 1 < s.trials == len(tried) <= TRIALS
+    snapped = {n for n, d in s.depths.items() if d == 8192}
+    assert len(snapped) >= 4 and s.depths["f5"] == before["f5"]
+    assert all(s.depths[n] == before[n] for n in set(before) - snapped)
+
+
+def test_what_is_full_at_a_standstill_gets_its_depth_back():
+    s, tried = snapper({"f5": 8205, "f1": 8201}, deadlock=True)
+    before = dict(s.depths)
+    s.snap()
+    assert s.trials == len(tried) == 2, "a standstill shows which FIFOs it was"
+    assert {n: d for n, d in s.depths.items() if d != 8192} == {n: before[n] for n in ("f1", "f5")}
+
+
+def test_nothing_is_tried_that_saves_nothing():
+    s, tried = snapper({}, marks={"f0": 4000, "f1": 500})
+    before = dict(s.depths)
+    s.snap()
+    assert not tried and s.last is None and s.depths == before
+    assert sum(s._saved(*f) for f in s.proposals(SHARES[-1]).items()) < WORTH_TRIAL
+
+
+def test_later_shares_take_more_and_trials_are_limited():
+    s, _ = snapper({}, marks={"f0": 7000, "f1": 8200})
+    s.snap()
+    assert s.depths == {"f0": 4096, "f1": 8192} and s.trials == len(SHARES)
+    s, tried = snapper({f"f{i}": 8201 for i in range(8)})
+    before = dict(s.depths)
+    s.snap()
+    assert len(tried) == TRIALS and s.depths == before and s.last is None
+
+
+def test_unused_depth_goes_with_a_snap():
+    """In front of a smaller FIFO that stops its producer, another may need less."""
+    s, _ = snapper({}, marks={"f0": 8200, "f1": 4000})
+    run = s.run
+
+    def emptier(depths, what):
+        result, states = run(depths, what)
+        return result, [SimpleNamespace(**{**vars(x), "max_count": 70 if x.name == "f1" else x.max_count})
+                        for x in states]
+
+    s.run = emptier
+    s.snap()
+    assert s.depths == {"f0": 8192, "f1": 128}
+
+
+def test_growth_begins_with_what_was_cut():
+    marks, bounds = {"a": 4096, "b": 100, "c": 64}, dict.fromkeys("abc", 5000)
+    cut = {"a": 32, "b": 100, "c": 64}
+    assert fifo_sizing.grow(cut, marks, bounds, {"a", "b"}) == {"a": 32 * fifo_sizing.BACK, "b": 100, "c": 64}
+    assert fifo_sizing.grow({**cut, "a": 2048}, marks, bounds, {"a"})["a"] == 4096
+    assert fifo_sizing.grow(marks, marks, bounds, {"a", "b"}) == {"a": 5000, "b": 200, "c": 64}
+    assert fifo_sizing.grow(cut, marks, bounds, {"b"}) == {"a": 32, "b": 200, "c": 64}
+    assert fifo_sizing.grow(cut, marks, bounds, set()) == cut
