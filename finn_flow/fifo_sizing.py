@@ -2,8 +2,8 @@
 
 All FIFOs start deeper than any of them can need, the input is throttled to the interval of the slowest layer, and the
 high-water marks of several frames are read. A FIFO one beat deeper than its mark never stops its producer, so the sized
-design runs exactly like the unlimited one. Depths then become those that cheaper memories have (:mod:`.fifo_snap`); the
-result is confirmed with the input unthrottled, and depths grow until the interval is kept. One compiled simulator
+design runs exactly like the unlimited one. Depths then become those that cheaper memories have (:mod:`.fifo_snap`),
+which is confirmed with the input unthrottled, and depths grow until the interval is kept. One compiled simulator
 (``sim/fifo_model.sv``) serves all of these runs.
 """
 
@@ -146,17 +146,19 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(trimmer.depths):.2f} Mbit")
         depths, high = trimmer.depths, trimmer.high
     for _ in range(12):
-        result, states = run(frames, 0, depths, "sized, input unthrottled")
-        steady = result.pace or math.inf
-        if keeps(result):
-            snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), keeps,
-                              lambda n, d: least_price(fifos[n].model_copy(update={"depth": d}), ultra), round_depth)
-            snapper.snap()
-            if snapper.last:
-                result, states = snapper.last
+        snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), keeps,
+                          lambda n, d: least_price(fifos[n].model_copy(update={"depth": d}), ultra), round_depth,
+                          {n: g for n, g in graph.gates(model).items() if n in depths})
+        snapper.snap()
+        if snapper.last:
+            if depths != snapper.depths:
                 log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(snapper.depths):.2f} Mbit in cheaper memories")
+            result, states = snapper.last
             return graph.set_depths(model, snapper.depths), Sizing(
                 snapper.depths, high, result.pace or math.inf, result.latency, frames, cycles, rounds, states)
+        assert snapper.failed
+        result, states = snapper.failed
+        steady = result.pace or math.inf
         grown = grow(depths, marks, bounds, {s.name for s in states if s.max_count >= s.depth})
         if grown == depths:
             break

@@ -2,16 +2,18 @@
 
 High-water marks fall where they will, memories come in steps: 8382 beats of 64 bits take three UltraRAMs, 8192 take
 two. A producer that finds its FIFO full a little earlier waits, which costs nothing where it had run ahead. So the next
-cheaper memory that holds at least a share of the mark is proposed for every FIFO, residuals included, and all proposals
-are simulated together with the input unthrottled: what keeps the interval there needs no other confirmation. If the
-interval is lost, what is full at a standstill gets its depth back; without a standstill, groups are halved, those that
-save most first.
+cheaper memory that holds at least a share of the mark is proposed for every FIFO, residuals included, and proposals are
+simulated together with the input unthrottled: what keeps the interval there needs no other confirmation.
+
+What saves most is tried first: all engines that blocks share, whose layers have time to spare, and all that is outside
+of them. A group that loses the interval is divided, into engines and then into halves; of one that stands still, what
+is full gets its depth back. A group that keeps it is tried with a smaller share.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .sim.design import FifoState
@@ -19,10 +21,12 @@ from .sim.verilate import SimResult
 
 #: parts of the marks that the cheaper memories must hold, one after the other
 SHARES = (0.75, 0.5)
-#: simulations at most
+#: simulations of proposals at most
 TRIALS = 6
 #: look-up tables, or as much in block RAM and UltraRAM, that a proposal and a trial must save
-WORTH, WORTH_TRIAL = 40.0, 400.0
+WORTH, WORTH_TRIAL = 100.0, 400.0
+#: depth up to which FIFOs are left alone: rows of look-up table memory
+SMALL = 32
 
 
 @dataclass
@@ -30,10 +34,10 @@ class Snapper:
     """Snaps depths; ``depths`` is the set that kept the interval last, or the one given.
 
     Attributes:
-        depths: depths that need no proof yet. high: high-water marks. run: simulates depths by FIFO, with a word for
-        the log. keeps: whether a run keeps the interval. price: of a FIFO with a depth. rounded: depth for a
-        high-water mark.
-        last: the run that ``depths`` kept the interval in, None where no trial did.
+        high: high-water marks. run: simulates depths by FIFO, with a word for the log. keeps: whether a run keeps the
+        interval. price: of a FIFO with a depth. rounded: depth for a high-water mark. engines: gate by FIFO, of those
+        in an engine.
+        last: the run in which ``depths`` kept the interval, None where even the given ones did not. failed: that run.
     """
 
     depths: dict[str, int]
@@ -42,60 +46,82 @@ class Snapper:
     keeps: Callable[[SimResult], bool]
     price: Callable[[str, int], float]
     rounded: Callable[[int], int]
+    engines: Mapping[str, str] = field(default_factory=dict)
     trials: int = field(default=0, init=False)
     last: tuple[SimResult, list[FifoState]] | None = field(default=None, init=False)
+    failed: tuple[SimResult, list[FifoState]] | None = field(default=None, init=False)
 
     def snap(self) -> None:
-        """Take what keeps the interval, first what costs the producers little."""
-        for share in SHARES:
-            refused = self._take(self.proposals(share))
-            if refused:  # what is too small by a quarter is too small by half
-                self.high = {n: h for n, h in self.high.items() if n not in refused}
+        """Take what keeps the interval, within the trials."""
+        inside = [n for n in self.depths if n in self.engines]
+        todo = [(0, inside), (0, [n for n in self.depths if n not in self.engines])]
+        while todo and self.trials < TRIALS and not self.failed:
+            share, names = todo.pop(max(range(len(todo)), key=lambda i: self._worth(*todo[i])))
+            group = self.proposals(names, SHARES[share])
+            kept, rest = True, [list(group)]
+            if self._saved(group) >= WORTH_TRIAL:
+                kept, rest = self._try(group)
+            if not kept:
+                todo += [(share, part) for part in rest]
+            elif share + 1 < len(SHARES):
+                todo.append((share + 1, names))
+        self._given_do()
 
-    def proposals(self, share: float) -> dict[str, int]:
+    def proposals(self, names: Iterable[str], share: float) -> dict[str, int]:
         """The depth of the cheaper memory by FIFO, those that save most first."""
         found = {}
-        for n, mark in self.high.items():
-            depth = cheaper(mark, self.depths[n], share, lambda d, n=n: self.price(n, d), WORTH)
+        for n in names:
+            depth = cheaper(self.high[n], self.depths[n], share, lambda d, n=n: self.price(n, d), WORTH)
             if depth is not None:
                 found[n] = depth
-        return dict(sorted(found.items(), key=lambda f: -self._saved(*f)))
+        return dict(sorted(found.items(), key=lambda f: -self._saved(dict([f]))))
 
-    def _saved(self, name: str, depth: int) -> float:
-        return self.price(name, self.depths[name]) - self.price(name, depth)
+    def _saved(self, group: Mapping[str, int]) -> float:
+        return sum(self.price(n, self.depths[n]) - self.price(n, d) for n, d in group.items())
 
-    def _take(self, group: dict[str, int]) -> set[str]:
-        """Try a group and then its parts; the FIFOs that were not snapped."""
-        saved = sum(self._saved(*f) for f in group.items())
-        if not group or saved < WORTH_TRIAL or self.trials >= TRIALS:
-            return set(group)
+    def _worth(self, share: int, names: list[str]) -> float:
+        return self._saved(self.proposals(names, SHARES[share]))
+
+    def _try(self, group: dict[str, int]) -> tuple[bool, list[list[str]]]:
+        """Whether a group keeps the interval; if it does not, the parts that may."""
         self.trials += 1
-        result, states = self.run({**self.depths, **group}, f"{len(group)} FIFOs snapped to smaller memories")
+        depths = {**self.depths, **group}
+        what = f"{len(group)} FIFOs in cheaper memories, by some {self._saved(group):.0f} LUTs"
+        result, states = self.run(depths, what)
         if self.keeps(result):
-            self._keep({**self.depths, **group}, result, states)
-            return set()
+            # what was never full keeps what it used: the run stays the same
+            marks = {s.name: s.max_count for s in states}
+            self.depths = {n: min(d, self.rounded(marks[n])) if d > SMALL else d for n, d in depths.items()}
+            self.last = result, states
+            return True, []
         stuck = {s.name for s in states if s.full} & set(group) if result.status else set()
-        if stuck and len(stuck) < len(group):
-            return stuck | self._take({n: d for n, d in group.items() if n not in stuck})
-        if len(group) == 1:
-            return set(group)
-        half = (len(group) + 1) // 2
-        parts = list(group.items())
-        return self._take(dict(parts[:half])) | self._take(dict(parts[half:]))
+        if not self._given_do() or len(group) == 1:
+            return False, []
+        if 0 < len(stuck) < len(group):
+            return False, [[n for n in group if n not in stuck]]
+        return False, self._parts(list(group))
 
-    def _keep(self, depths: dict[str, int], result: SimResult, states: list[FifoState]) -> None:
-        """A FIFO that never was full in a run may lose what it did not use: the run stays the same."""
-        marks = {s.name: s.max_count for s in states}
-        self.depths = {n: min(d, self.rounded(marks[n])) if d > 64 and n in marks else d for n, d in depths.items()}
-        self.last = result, states
+    def _parts(self, names: list[str]) -> list[list[str]]:
+        gates = list(dict.fromkeys(self.engines.get(n, "") for n in names))
+        if len(gates) > 1:
+            return [[n for n in names if self.engines.get(n, "") == g] for g in gates]
+        half = (len(names) + 1) // 2
+        return [names[:half], names[half:]]
+
+    def _given_do(self) -> bool:
+        """Whether some depths are known that keep the interval: those of a trial, or those given."""
+        if self.last is None and self.failed is None:
+            shown = self.run(self.depths, "sized, input unthrottled")
+            self.last, self.failed = (shown, None) if self.keeps(shown[0]) else (None, shown)
+        return self.last is not None
 
 
 def cheaper(mark: int, depth: int, share: float, price: Callable[[int], float], worth: float) -> int | None:
-    """The greatest depth below the mark that costs ``worth`` less and as little as one of ``share`` of the mark."""
-    low, high = max(3, math.ceil(share * mark)), min(mark, depth - 1)
-    target = price(low) if low <= high else price(depth)
-    if price(depth) - target < worth:
+    """The greatest depth up to the mark that costs ``worth`` less and as little as one of ``share`` of the mark."""
+    low, high = max(SMALL, math.ceil(share * mark)), min(mark, depth - 1)
+    if low > high or price(depth) - price(low) < worth:
         return None
+    target = price(low)
     while low < high:  # prices grow with the depth
         middle = (low + high + 1) // 2
         if price(middle) <= target:
