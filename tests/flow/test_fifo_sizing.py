@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bhvit.finn_flow import fifo_sizing, fifo_trim, graph, ops, stitch
+from bhvit.finn_flow import fifo_sizing, fifo_snap, fifo_trim, graph, ops, stitch
 from bhvit.finn_flow.fifo_snap import SHARES, TRIALS, WORTH_TRIAL, Snapper, cheaper
 from bhvit.finn_flow.fifo_trim import LEAST, Trimmer, residuals
 from bhvit.finn_flow.layers.registry import layers
@@ -59,6 +59,27 @@ def test_small_fifos_keep_function_and_interval(tmp_path):
     slowest = max(ops.layer_from_node(n).cycles() for n in model.graph.node if graph.stem(n) not in graph.PLUMBING)
     assert abs(result.interval - slowest) <= 2
     assert any("become" in line for line in lines)
+
+
+def test_snapped_fifos_keep_function_and_interval(tmp_path, monkeypatch):
+    """As if every beat of memory had its price: the residual that all wait for refuses, and the design runs on."""
+    for name, value in (("WORTH", 1.0), ("WORTH_TRIAL", 1.0), ("SMALL", 2)):
+        monkeypatch.setattr(fifo_snap, name, value)
+    monkeypatch.setattr(fifo_sizing, "least_price", lambda layer, ultra: float(layer.depth))
+    model = networks.residual(tokens=64)
+    x = networks.pixels(model, 8)
+    want = ops.execute(model, {"pixels": x})["logits"]
+    lines: list[str] = []
+    model, sizing = fifo_sizing.size_fifos(streaming(model, **FOLDINGS), tmp_path / "fifo", log=lines.append)
+    tried = [line for line in lines if "in cheaper memories, by" in line]
+    assert 1 < len(tried) <= TRIALS and sum("input unthrottled" in line for line in lines) == 1
+    waits = max(sizing.high_water, key=sizing.high_water.__getitem__)
+    assert sizing.depths[waits] == fifo_sizing.round_depth(sizing.high_water[waits])
+    design = stitch.stitch(model, tmp_path / "stitched")
+    result, _ = DesignSim(design, tmp_path / "sim").run(x)
+    assert result.status == 0 and np.array_equal(result.outputs[0], want)
+    slowest = max(ops.layer_from_node(n).cycles() for n in model.graph.node if graph.stem(n) not in graph.PLUMBING)
+    assert abs(result.interval - slowest) <= 2 + slowest * fifo_sizing.TOLERANCE
 
 
 def test_groups_are_cut_as_long_as_the_interval_is_kept(monkeypatch):
@@ -271,3 +292,14 @@ def test_growth_begins_with_what_was_cut():
     assert fifo_sizing.grow(marks, marks, bounds, {"a", "b"}) == {"a": 5000, "b": 200, "c": 64}
     assert fifo_sizing.grow(cut, marks, bounds, {"b"}) == {"a": 32, "b": 200, "c": 64}
     assert fifo_sizing.grow(cut, marks, bounds, set()) == cut
+
+
+def test_engines_are_tried_apart_and_one_by_one():
+    """Outside of engines no FIFO can be snapped, of two engines one can."""
+    marks = {"a": 8200, "b": 8201, "c": 8202, "d": 8203}
+    s, tried = snapper({"a": 8201, "d": 8204}, marks=marks)
+    s.engines = {"b": "gate1", "c": "gate1", "d": "gate2"}
+    s.snap()
+    snapped = [{n for n, d in t.items() if d == 8192} for t in tried]
+    assert snapped[0] == {"b", "c", "d"} and snapped[1] == set(), "engines first; then what was given is shown to do"
+    assert {"b", "c"} in snapped and {n for n, d in s.depths.items() if d == 8192} == {"b", "c"}
