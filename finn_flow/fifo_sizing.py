@@ -129,11 +129,13 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     widths = {n: f.inputs()[0].width for n, f in fifos.items()}
     depths = {n: round_depth(h) for n, h in high.items()}
     bound = interval * (1 + TOLERANCE) + 2
-    if wanted is not None and wanted >= interval:
-        bound = min(bound, wanted)
+    strict = bound if wanted is None or wanted < interval else min(bound, wanted + 2)
 
     def keeps(r: SimResult) -> bool:
         return r.status == 0 and (r.pace or math.inf) <= bound
+
+    def keeps_on(r: SimResult) -> bool:  # also while the pipeline is full: what leaves at the end leaves faster
+        return keeps(r) and max(r.pace or math.inf, taken(r.input_frame_cycles[0])) <= strict
 
     def mbit(d: Mapping[str, int]) -> float:
         return sum(d[n] * widths[n] for n in d) / 1e6
@@ -146,7 +148,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(trimmer.depths):.2f} Mbit")
         depths, high = trimmer.depths, trimmer.high
     for _ in range(12):
-        snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), keeps,
+        snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), keeps, keeps_on,
                           lambda n, d: least_price(fifos[n].model_copy(update={"depth": d}), ultra), round_depth,
                           {n: g for n, g in graph.gates(model).items() if n in depths})
         snapper.snap()
@@ -166,6 +168,12 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     raise SizingFailed("The sized design does not keep the interval of the unlimited one.", where=_where(states),
                        why=f"interval {steady} against {interval} cycles, status {result.status}",
                        do="report this network")
+
+
+def taken(starts: list[int]) -> float:
+    """Mean cycles between the last third of the frames that went in, given when each did."""
+    last = starts[-(len(starts) // 3 + 1):]
+    return (last[-1] - last[0]) / max(1, len(last) - 1)
 
 
 def grow(depths: Mapping[str, int], marks: Mapping[str, int], bounds: Mapping[str, int],

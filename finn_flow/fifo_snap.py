@@ -34,9 +34,9 @@ class Snapper:
     """Snaps depths; ``depths`` is the set that kept the interval last, or the one given.
 
     Attributes:
-        high: high-water marks. run: simulates depths by FIFO, with a word for the log. keeps: whether a run keeps the
-        interval. price: of a FIFO with a depth. rounded: depth for a high-water mark. engines: gate by FIFO, of those
-        in an engine.
+        high: high-water marks. run: simulates depths by FIFO, with a word for the log. keeps: whether the run of the
+        given depths keeps the interval. keeps_on: whether that of a trial does. price: of a FIFO with a depth.
+        rounded: depth for a high-water mark. engines: gate by FIFO, of those in an engine.
         last: the run in which ``depths`` kept the interval, None where even the given ones did not. failed: that run.
     """
 
@@ -44,6 +44,7 @@ class Snapper:
     high: Mapping[str, int]
     run: Callable[[dict[str, int], str], tuple[SimResult, list[FifoState]]]
     keeps: Callable[[SimResult], bool]
+    keeps_on: Callable[[SimResult], bool]
     price: Callable[[str, int], float]
     rounded: Callable[[int], int]
     engines: Mapping[str, str] = field(default_factory=dict)
@@ -88,10 +89,10 @@ class Snapper:
         depths = {**self.depths, **group}
         what = f"{len(group)} FIFOs in cheaper memories, by some {self._saved(group):.0f} LUTs"
         result, states = self.run(depths, what)
-        if self.keeps(result):
-            # what was never full keeps what it used: the run stays the same
+        if self.keeps_on(result):
+            # what was never full keeps what it used: the run stays the same; registers would be slower
             marks = {s.name: s.max_count for s in states}
-            self.depths = {n: min(d, self.rounded(marks[n])) if d > SMALL else d for n, d in depths.items()}
+            self.depths = {n: min(d, max(4, self.rounded(marks[n]))) if d > SMALL else d for n, d in depths.items()}
             self.last = result, states
             return True, []
         stuck = {s.name for s in states if s.full} & set(group) if result.status else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from types import SimpleNamespace
 
 import numpy as np
@@ -215,7 +216,8 @@ def snapper(needed, *, deadlock=False, marks=None):
         return SimpleNamespace(status=3 if bad and deadlock else 0, good=not bad), states
 
     depths = {n: fifo_sizing.round_depth(h) for n, h in marks.items()}
-    return Snapper(depths, marks, run, lambda r: r.good, lambda n, d: price(64)(d), fifo_sizing.round_depth), tried
+    good = attrgetter("good")
+    return Snapper(depths, marks, run, good, good, lambda n, d: price(64)(d), fifo_sizing.round_depth), tried
 
 
 def test_all_proposals_are_tried_together():
@@ -303,3 +305,17 @@ def test_engines_are_tried_apart_and_one_by_one():
     snapped = [{n for n, d in t.items() if d == 8192} for t in tried]
     assert snapped[0] == {"b", "c", "d"} and snapped[1] == set(), "engines first; then what was given is shown to do"
     assert {"b", "c"} in snapped and {n for n, d in s.depths.items() if d == 8192} == {"b", "c"}
+
+
+def test_a_trial_must_keep_more_than_the_given_depths():
+    s, tried = snapper({})
+    s.keeps_on = lambda r: False
+    before = dict(s.depths)
+    s.snap()
+    assert s.depths == before and s.last and not s.failed and before in tried
+
+
+def test_pace_of_the_input():
+    starts = [0, 10, 20, 30, 130, 230, 330]
+    assert fifo_sizing.taken(starts) == 100 and fifo_sizing.taken([0, 5]) == 0
+    assert fifo_sizing.taken([7]) == 0
