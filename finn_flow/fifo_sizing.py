@@ -2,8 +2,9 @@
 
 All FIFOs start deeper than any of them can need, the input is throttled to the interval of the slowest layer, and the
 high-water marks of several frames are read. A FIFO one beat deeper than its mark never stops its producer, so the sized
-design runs exactly like the unlimited one; this is then confirmed with the input unthrottled, and depths grow until the
-interval is kept. One compiled simulator (``sim/fifo_model.sv``) serves all of these runs.
+design runs exactly like the unlimited one. Depths then become those that cheaper memories have (:mod:`.fifo_snap`),
+which is confirmed with the input unthrottled, and depths grow until the interval is kept. One compiled simulator
+(``sim/fifo_model.sv``) serves all of these runs.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from bhvit.errors import CheckFailed
 
 from . import graph, ops
+from .fifo_snap import Snapper
 from .fifo_trim import Trimmer
-from .layers.registry import layers
-from .memory_plan import free_depth
+from .memory_plan import least_price
 from .sim.design import SHORT, DesignSim, FifoState
 from .sim.verilate import SimResult
 from .stitch import stitch
@@ -34,6 +35,10 @@ BOUND_FRAMES = 4
 FIRST_FRAMES, EXPECTED_FRAMES = 12, 40
 #: how much longer than the unlimited design's a sized design's interval may be
 TOLERANCE = 0.01
+#: growth of a FIFO cut below its mark, up to the mark
+BACK = 8
+#: beats of a row of look-up table memory
+ROW = 64
 
 
 class SizingFailed(CheckFailed):
@@ -54,26 +59,24 @@ class Sizing:
     states: list[FifoState] = field(default_factory=list)
 
 
-def round_depth(high_water: int, width: int) -> int:
-    """The depth of a FIFO of ``width`` bits for a high-water mark: one spare beat, then what the memory has anyway.
+def round_depth(high_water: int) -> int:
+    """The depth of a FIFO for a high-water mark: one spare beat, then a whole row of look-up table memory.
 
-    A deep FIFO that becomes UltraRAM grows once more when the memories are planned.
+    What its memory has anyway, a FIFO gets when the memories are planned and it is known what they are made of.
     """
     need = high_water + 1
-    for d in (2, 4, 8, 16, 32, 64):
-        if need <= d:
-            return d
-    return free_depth(layers()["fifo"](dims=[need, 1], dtype=f"UINT{width}", depth=need))
+    return next((d for d in (2, 4, 8, 16, 32, 64) if need <= d), math.ceil(need / ROW) * ROW)
 
 
 def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[[str], None] = lambda _: None,
                seed: int = 0, hls_rtl: Mapping[str, Path] | None = None,
-               small: bool = False) -> tuple[ModelWrapper, Sizing]:
+               small: bool = False, wanted: int | None = None, ultra: bool = True) -> tuple[ModelWrapper, Sizing]:
     """Set the depth of every FIFO of a streaming graph.
 
     Args:
         model: streaming graph with FIFOs (see :func:`graph.insert_fifos`). work: folder for the simulator.
         hls_rtl: see :func:`.stitch.stitch`. small: look for smaller FIFOs (see :mod:`.fifo_trim`).
+        wanted: interval that smaller FIFOs may not exceed where larger ones keep it. ultra: the device has UltraRAM.
     Raises:
         SizingFailed: the design stalls even with FIFOs of several frames, or the sized design cannot be confirmed.
     """
@@ -122,33 +125,63 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     interval = max(result.pace or 0.0, float(design.max_cycles))
     patience = 3 * result.latency + 4 * target  # a design that FIFOs block is soon known to be
     high = {s.name: s.max_count for s in states}
-    widths = {n.name: ops.layer_from_node(n).inputs()[0].width for n in graph.fifos(model)}
-    depths = {n: round_depth(h, widths[n]) for n, h in high.items()}
+    fifos = {n.name: ops.layer_from_node(n) for n in graph.fifos(model)}
+    widths = {n: f.inputs()[0].width for n, f in fifos.items()}
+    depths = {n: round_depth(h) for n, h in high.items()}
+    bound = interval * (1 + TOLERANCE) + 2
+    strict = bound if wanted is None or wanted < interval else min(bound, wanted + 2)
 
     def keeps(r: SimResult) -> bool:
-        return r.status == 0 and (r.pace or math.inf) <= interval * (1 + TOLERANCE) + 2
+        return r.status == 0 and (r.pace or math.inf) <= bound
 
+    def keeps_on(r: SimResult) -> bool:  # also while the pipeline is full: what leaves at the end leaves faster
+        return keeps(r) and max(r.pace or math.inf, taken(r.input_frame_cycles[0])) <= strict
+
+    def mbit(d: Mapping[str, int]) -> float:
+        return sum(d[n] * widths[n] for n in d) / 1e6
+
+    marks = depths
     if small:
         trimmer = Trimmer(model, depths, high, bounds, lambda d, what: run(frames, math.ceil(interval), d, what), keeps,
-                          lambda n, mark: round_depth(mark, widths[n]))
+                          round_depth)
         trimmer.trim()
-        bits = [sum(d[n] * widths[n] for n in d) / 1e6 for d in (depths, trimmer.depths)]
-        log(f"FIFO sizing: {bits[0]:.2f} Mbit become {bits[1]:.2f} Mbit")
+        log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(trimmer.depths):.2f} Mbit")
         depths, high = trimmer.depths, trimmer.high
     for _ in range(12):
-        result, states = run(frames, 0, depths, "sized, input unthrottled")
+        snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), keeps, keeps_on,
+                          lambda n, d: least_price(fifos[n].model_copy(update={"depth": d}), ultra), round_depth,
+                          {n: g for n, g in graph.gates(model).items() if n in depths})
+        snapper.snap()
+        if snapper.last:
+            if depths != snapper.depths:
+                log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(snapper.depths):.2f} Mbit in cheaper memories")
+            result, states = snapper.last
+            return graph.set_depths(model, snapper.depths), Sizing(
+                snapper.depths, high, result.pace or math.inf, result.latency, frames, cycles, rounds, states)
+        assert snapper.failed
+        result, states = snapper.failed
         steady = result.pace or math.inf
-        if keeps(result):
-            return graph.set_depths(model, depths), Sizing(depths, high, steady, result.latency, frames, cycles, rounds,
-                                                           states)
-        limit = {s.name for s in states if s.max_count >= s.depth}
-        grown = {n: min(bounds[n], 2 * d) if n in limit else d for n, d in depths.items()}
+        grown = grow(depths, marks, bounds, {s.name for s in states if s.max_count >= s.depth})
         if grown == depths:
             break
         depths = grown
     raise SizingFailed("The sized design does not keep the interval of the unlimited one.", where=_where(states),
                        why=f"interval {steady} against {interval} cycles, status {result.status}",
                        do="report this network")
+
+
+def taken(starts: list[int]) -> float:
+    """Mean cycles between the last third of the frames that went in, given when each did."""
+    last = starts[-(len(starts) // 3 + 1):]
+    return (last[-1] - last[0]) / max(1, len(last) - 1)
+
+
+def grow(depths: Mapping[str, int], marks: Mapping[str, int], bounds: Mapping[str, int],
+         full: set[str]) -> dict[str, int]:
+    """Greater depths for FIFOs that were full: first for those cut below their marks, and only then for all."""
+    cut = {n for n in full if depths[n] < marks[n]}
+    return {n: min(marks[n], BACK * d) if n in cut else min(bounds[n], 2 * d) if n in full and not cut else d
+            for n, d in depths.items()}
 
 
 def _where(states: list[FifoState]) -> str:

@@ -35,7 +35,7 @@ class Trimmer:
 
     Attributes:
         run: simulates depths by FIFO, with a word for the log. keeps: whether a run keeps the interval.
-        bounds: unlimited depths. rounded: depth of a FIFO for a high-water mark.
+        bounds: unlimited depths. rounded: depth for a high-water mark.
     """
 
     model: ModelWrapper
@@ -44,7 +44,7 @@ class Trimmer:
     bounds: Mapping[str, int]
     run: Callable[[dict[str, int], str], tuple[SimResult, list[FifoState]]]
     keeps: Callable[[SimResult], bool]
-    rounded: Callable[[str, int], int]
+    rounded: Callable[[int], int]
     trials: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class Trimmer:
         if not self.keeps(result):
             return False
         high = {s.name: s.max_count for s in states}
-        depths = {n: self.rounded(n, high[n]) if n in self.residuals else d for n, d in trial.items()}
+        depths = {n: self.rounded(high[n]) if n in self.residuals else d for n, d in trial.items()}
         if self.size(depths) >= self.size(self.depths):  # what was taken away waits in residuals now
             return False
         self.high, self.depths = high, depths

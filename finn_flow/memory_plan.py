@@ -142,6 +142,15 @@ def free_depth(fifo: Layer) -> int:
     return low
 
 
+def least_price(layer: Layer, ultra: bool) -> float:
+    """Look-up tables of a layer where nothing is scarce, its memories as what they are cheapest as."""
+    def price(s: Store) -> float:
+        return min(c.lut + BRAM_LUTS * c.bram18 + URAM_LUTS * c.uram
+                   for c in (s.with_style(style).cost for style in s.styles() if ultra or style != ULTRA))
+
+    return layer.logic_lut + sum(map(price, layer.stores()))
+
+
 def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: Device | None,
             config: MemoryConfig) -> dict[tuple[str, str], str]:
     """Style of every memory that is not given: the integer program over groups of equal memories; none for the tool."""
