@@ -119,7 +119,7 @@ class QdAttention(Layer):
     def resources(self) -> Resources:
         d, lp = self.head_dim, self.LP
         acc = d * (3 * self.tokens).bit_length()
-        return self.total(lp * (2.2 * d + 7 * self.e_bits) + (1.25 + lp) * acc + 300, 3)
+        return self.total(lp * (6.3 * d + 6.5 * self.e_bits) + 2 * acc + 110, 3)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         table = constants["table"].reshape(-1, 1)
