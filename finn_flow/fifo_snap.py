@@ -6,8 +6,9 @@ cheaper memory that holds at least a share of the mark is proposed for every FIF
 simulated together with the input unthrottled: what keeps the interval there needs no other confirmation.
 
 What saves most is tried first: all engines that blocks share, whose layers have time to spare, and all that is outside
-of them. A group that loses the interval is divided, into engines and then into halves; of one that stands still, what
-is full gets its depth back. A group that keeps it is tried with a smaller share.
+of them. A group that loses the interval is divided: into engines, into what was full meanwhile and what never was,
+into halves; of one that stands still, what is full gets its depth back. A group that keeps it is tried with a smaller
+share.
 """
 
 from __future__ import annotations
@@ -100,12 +101,15 @@ class Snapper:
             return False, []
         if 0 < len(stuck) < len(group):
             return False, [[n for n in group if n not in stuck]]
-        return False, self._parts(list(group))
+        return False, self._parts(list(group), {s.name for s in states if s.max_count >= s.depth})
 
-    def _parts(self, names: list[str]) -> list[list[str]]:
+    def _parts(self, names: list[str], full: set[str]) -> list[list[str]]:
+        """By engine; then what was never full, which cost nothing in that run, and the rest; then halves."""
         gates = list(dict.fromkeys(self.engines.get(n, "") for n in names))
         if len(gates) > 1:
             return [[n for n in names if self.engines.get(n, "") == g] for g in gates]
+        if 0 < len(full & set(names)) < len(names):
+            return [[n for n in names if n not in full], [n for n in names if n in full]]
         half = (len(names) + 1) // 2
         return [names[:half], names[half:]]
 

@@ -319,3 +319,20 @@ def test_pace_of_the_input():
     starts = [0, 10, 20, 30, 130, 230, 330]
     assert fifo_sizing.taken(starts) == 100 and fifo_sizing.taken([0, 5]) == 0
     assert fifo_sizing.taken([7]) == 0
+
+
+def test_what_was_never_full_is_tried_apart():
+    s, tried = snapper({"f2": 8205, "f3": 8204})
+    run = s.run
+
+    def burst(depths, what):
+        result, states = run(depths, what)
+        for x in states:
+            x.max_count = x.depth if x.name in ("f1", "f2", "f3") else 8100
+        return result, states
+
+    s.run = burst
+    s.snap()
+    snapped = [{n for n, d in t.items() if d <= 8192} for t in tried]
+    assert {"f0", "f4", "f5", "f6", "f7"} in snapped, "one trial takes all that never was full"
+    assert s.depths["f2"] > 8192 and s.depths["f3"] > 8192
