@@ -50,6 +50,7 @@ class Snapper:
     rounded: Callable[[int], int]
     engines: Mapping[str, str] = field(default_factory=dict)
     trials: int = field(default=0, init=False)
+    spared: set[tuple[str, ...]] = field(default_factory=set, init=False)  # groups that are tried next
     last: tuple[SimResult, list[FifoState]] | None = field(default=None, init=False)
     failed: tuple[SimResult, list[FifoState]] | None = field(default=None, init=False)
 
@@ -58,7 +59,9 @@ class Snapper:
         inside = [n for n in self.depths if n in self.engines]
         todo = [(0, inside), (0, [n for n in self.depths if n not in self.engines])]
         while todo and self.trials < TRIALS and not self.failed:
-            share, names = todo.pop(max(range(len(todo)), key=lambda i: self._worth(*todo[i])))
+            likely = [i for i, (_, names) in enumerate(todo) if tuple(names) in self.spared]
+            share, names = todo.pop(max(likely or range(len(todo)), key=lambda i: self._worth(*todo[i])))
+            self.spared.discard(tuple(names))
             group = self.proposals(names, SHARES[share])
             kept, rest = True, [list(group)]
             if self._saved(group) >= WORTH_TRIAL:
@@ -109,7 +112,9 @@ class Snapper:
         if len(gates) > 1:
             return [[n for n in names if self.engines.get(n, "") == g] for g in gates]
         if 0 < len(full & set(names)) < len(names):
-            return [[n for n in names if n not in full], [n for n in names if n in full]]
+            free = [n for n in names if n not in full]
+            self.spared.add(tuple(free))
+            return [free, [n for n in names if n in full]]
         half = (len(names) + 1) // 2
         return [names[:half], names[half:]]
 

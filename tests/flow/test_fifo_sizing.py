@@ -334,5 +334,5 @@ def test_what_was_never_full_is_tried_apart():
     s.run = burst
     s.snap()
     snapped = [{n for n, d in t.items() if d <= 8192} for t in tried]
-    assert {"f0", "f4", "f5", "f6", "f7"} in snapped, "one trial takes all that never was full"
+    assert snapped[2] == {"f0", "f4", "f5", "f6", "f7"}, "the next trial takes all that never was full"
     assert s.depths["f2"] > 8192 and s.depths["f3"] > 8192
