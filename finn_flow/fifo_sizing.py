@@ -21,7 +21,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import CheckFailed
 
-from . import graph, ops
+from . import fifo_rings, graph, ops
 from .fifo_snap import Snapper
 from .fifo_trim import Trimmer
 from .memory_plan import least_price
@@ -79,6 +79,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         wanted: interval that smaller FIFOs may not exceed where larger ones keep it. ultra: the device has UltraRAM.
     Raises:
         SizingFailed: the design stalls even with FIFOs of several frames, or the sized design cannot be confirmed.
+        fifo_rings.NoRoom: an engine cannot hold the frames that its gate lets in.
     """
     bounds = {}
     for n in graph.fifos(model):
@@ -122,7 +123,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
             target = math.ceil(result.pace)
         else:
             break
-    interval = max(result.pace or 0.0, float(design.max_cycles))
+    interval, latency = max(result.pace or 0.0, float(design.max_cycles)), result.latency
     patience = 3 * result.latency + 4 * target  # a design that FIFOs block is soon known to be
     high = {s.name: s.max_count for s in states}
     fifos = {n.name: ops.layer_from_node(n) for n in graph.fifos(model)}
@@ -140,6 +141,14 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     def mbit(d: Mapping[str, int]) -> float:
         return sum(d[n] * widths[n] for n in d) / 1e6
 
+    def fill(d: dict[str, int], closed: str, count: int) -> list[FifoState]:
+        nonlocal cycles, rounds
+        x = st.dtype.random(rng, (count, *st.dims))
+        result, states = sim.run(x, depths=d, closed=closed, patience=latency + (count + 1) * target)
+        cycles, rounds = cycles + result.cycles, rounds + 1
+        log(f"FIFO sizing: {closed} closed: {result.cycles} cycles")
+        return states
+
     marks = depths
     if small:
         trimmer = Trimmer(model, depths, high, bounds, lambda d, what: run(frames, math.ceil(interval), d, what), keeps,
@@ -156,8 +165,15 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
             if depths != snapper.depths:
                 log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(snapper.depths):.2f} Mbit in cheaper memories")
             result, states = snapper.last
-            return graph.set_depths(model, snapper.depths), Sizing(
-                snapper.depths, high, result.pace or math.inf, result.latency, frames, cycles, rounds, states)
+            depths = fifo_rings.secure(model, snapper.depths, fill, round_depth) if engines else snapper.depths
+            if depths != snapper.depths:
+                log(f"FIFO sizing: {mbit(snapper.depths):.2f} Mbit become {mbit(depths):.2f} Mbit, so that engines "
+                    "hold all their frames")
+                result, states = run(frames, 0, depths, "engines that hold all their frames")
+                if not keeps(result):
+                    break
+            return graph.set_depths(model, depths), Sizing(
+                depths, high, result.pace or math.inf, result.latency, frames, cycles, rounds, states)
         assert snapper.failed
         result, states = snapper.failed
         steady = result.pace or math.inf

@@ -94,13 +94,14 @@ class DesignSim:
     def run(self, frames: np.ndarray, *, stalls: Stalls = NO_STALLS, throttle: int = 0, patience: int | None = None,
             depths: dict[str, int] | None = None, cwd: Path | None = None, expect: int | None = None,
             progress: Callable[[int, int], None] | None = None, progress_every: int = 0, bandwidth: float = 0.0,
-            ) -> tuple[SimResult, list[FifoState]]:
+            closed: str | None = None) -> tuple[SimResult, list[FifoState]]:
         """Stream ``frames`` (F, *dims) into input 0.
 
         Args:
             depths: FIFO depths by name (kind "sizing"). cwd: folder to run in (default: that of the memory images);
                 a folder given gets links to the memory images, for traces. expect: frames expected at the output.
-            bandwidth: bytes per cycle of the memory that streamed weights come from (0: no limit).
+            bandwidth: bytes per cycle of the memory that streamed weights come from (0: no limit). closed: FIFO that
+            nothing leaves (kind "sizing").
         """
         if patience is None:
             slow = 100 / (100 - min(95, max(stalls.input_percent, stalls.output_percent)))
@@ -109,6 +110,8 @@ class DesignSim:
         args: Sequence[str] = ()
         if depths:
             args = [f"+fifo{i}={depths[n]}" for i, n in enumerate(self.design.fifos) if n in depths]
+        if closed:
+            args = [*args, f"+closed={self.design.fifos.index(closed)}"]
         where = self.design.memories
         if cwd is not None:
             cwd.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Simulation model of bv_fifo for FIFO sizing: its depth is set at run time by the plusarg +fifo<ID>=<depth> (at most
-// the parameter DEPTH), so that one compiled simulator serves the measurement and every trial. Takes the place of
+// the parameter DEPTH), so that one compiled simulator serves the measurement and every trial; with +closed=<ID> nothing
+// leaves it. Takes the place of
 // bv_fifo.sv in the file list; same ports, rules and statistics line; latency 1, 2 for two registers in a row (SLOW).
 module bv_fifo #(
     parameter int WIDTH = 0,
@@ -20,10 +21,12 @@ module bv_fifo #(
   int limit, count, max_count, wptr, rptr, count_next;
   longint unsigned beats_in;
   logic [WIDTH-1:0] mem[DEPTH];
-  logic push, pop, chain;
+  logic push, pop, chain, closed;
+  int closed_id;
   assign chain = SLOW && limit <= 2;
   initial begin
     limit = DEPTH;
+    closed = $value$plusargs("closed=%d", closed_id) && closed_id == ID;
     if ($value$plusargs({"fifo", $sformatf("%0d", ID), "=%d"}, limit) && limit > DEPTH) limit = DEPTH;
   end
   assign push = in0_valid && in0_ready;
@@ -42,7 +45,7 @@ module bv_fifo #(
       count <= count_next;
       if (count_next > max_count) max_count <= count_next;
       in0_ready <= count_next < limit;
-      out0_valid <= chain ? !pop && count != 0 : count_next != 0;
+      out0_valid <= !closed && (chain ? !pop && count != 0 : count_next != 0);
       if (push) begin
         mem[wptr] <= in0_data;
         wptr <= wptr == DEPTH - 1 ? 0 : wptr + 1;

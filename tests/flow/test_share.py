@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 
@@ -11,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bhvit.errors import UserError
-from bhvit.finn_flow import graph, implementation, ops
+from bhvit.finn_flow import fifo_rings, graph, implementation, ops
 from bhvit.finn_flow.config import BuildConfig
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.passes.share import share, stages_with_blocks
 from bhvit.finn_flow.passes.unify import CannotShare, unify
+from bhvit.finn_flow.sim.design import DesignSim
+from bhvit.finn_flow.stitch import stitch
 
 from . import chain
 
@@ -119,6 +122,36 @@ def test_difference_in_an_engine_is_found(built, monkeypatch):
         memory.write_text("\n".join(lines) + "\n")
     assert found["kind"] == "rtl" and found["layer"].startswith("stage3_block1to3_mlp_fc1_binary_linear"), found
     assert found["frame"] // 3 == 0 and found["frame"] % 3 == 2
+
+
+def test_engines_hold_all_their_frames(built, tmp_path):
+    """With its exit closed an engine takes the frames of its gate; for more frames it gets room in front of the exit."""
+    model = ops.load(built / "stitched_ip/graph.onnx")
+    sized = {n.name: ops.layer_from_node(n).depth for n in graph.fifos(model)}
+    gate = next(n for n in model.graph.node if graph.is_loop(n))
+    frames = ops.layer_from_node(gate).in_flight
+    assert frames == 4
+
+    def simulated(in_flight):
+        bounds = {n.name: max(64, 4 * ops.layer_from_node(n).inputs()[0].beats) for n in graph.fifos(model)}
+        ops.set_layer(gate, ops.layer_from_node(gate).model_copy(update={"in_flight": in_flight}))
+        design = stitch(graph.set_depths(copy.deepcopy(model), bounds), tmp_path / f"stitched{in_flight}")
+        sim = DesignSim(design, tmp_path / "sim", "sizing", optimize="-O0")
+        x = design.inputs[0].dtype.random(np.random.default_rng(0), (10, *design.inputs[0].dims))
+        return lambda depths, closed, count: sim.run(x[:count], depths=depths, closed=closed,
+                                                     patience=2 * count * design.max_cycles)[1]
+
+    assert fifo_rings.secure(model, sized, simulated(4), lambda d: d) == sized, "the build has seen to it"
+    run = simulated(8)
+    found = fifo_rings.secure(model, sized, run, lambda d: d)
+    first, last = fifo_rings.ends(model, gate)
+    assert {n for n in found if found[n] != sized[n]} == {last} and found[last] > sized[last]
+    beats = ops.layer_from_node(gate).inputs()[0].beats
+    entered = {depth: next(s.beats_in for s in run({**found, last: depth}, last, 10) if s.name == first)
+               for depth in (found[last] - 1, found[last])}
+    assert list(entered.values()) == [8 * beats - 1, 8 * beats], "just enough"
+    with pytest.raises(fifo_rings.NoRoom, match="in_flight"):
+        fifo_rings.secure(model, sized, run, lambda d: sized[last])
 
 
 def test_errors(built):
