@@ -125,7 +125,7 @@ def test_difference_in_an_engine_is_found(built, monkeypatch):
 
 
 def test_engines_hold_all_their_frames(built, tmp_path):
-    """With its exit closed an engine takes the frames of its gate; for more frames it gets room in front of the exit."""
+    """With its exit closed an engine takes the frames of its gate; for more it gets room in front of the exit."""
     model = ops.load(built / "stitched_ip/graph.onnx")
     sized = {n.name: ops.layer_from_node(n).depth for n in graph.fifos(model)}
     gate = next(n for n in model.graph.node if graph.is_loop(n))
@@ -136,7 +136,7 @@ def test_engines_hold_all_their_frames(built, tmp_path):
         bounds = {n.name: max(64, 4 * ops.layer_from_node(n).inputs()[0].beats) for n in graph.fifos(model)}
         ops.set_layer(gate, ops.layer_from_node(gate).model_copy(update={"in_flight": in_flight}))
         design = stitch(graph.set_depths(copy.deepcopy(model), bounds), tmp_path / f"stitched{in_flight}")
-        sim = DesignSim(design, tmp_path / "sim", "sizing", optimize="-O0")
+        sim = DesignSim(design, built / "fifo_sizing/sim", "sizing", optimize="-O0")  # that of the build, for 4
         x = design.inputs[0].dtype.random(np.random.default_rng(0), (10, *design.inputs[0].dims))
         return lambda depths, closed, count: sim.run(x[:count], depths=depths, closed=closed,
                                                      patience=2 * count * design.max_cycles)[1]
@@ -147,9 +147,8 @@ def test_engines_hold_all_their_frames(built, tmp_path):
     first, last = fifo_rings.ends(model, gate)
     assert {n for n in found if found[n] != sized[n]} == {last} and found[last] > sized[last]
     beats = ops.layer_from_node(gate).inputs()[0].beats
-    entered = {depth: next(s.beats_in for s in run({**found, last: depth}, last, 10) if s.name == first)
-               for depth in (found[last] - 1, found[last])}
-    assert list(entered.values()) == [8 * beats - 1, 8 * beats], "just enough"
+    entered = [next(s.beats_in for s in run(depths, last, 10) if s.name == first) for depths in (sized, found)]
+    assert entered[0] < 8 * beats == entered[1]
     with pytest.raises(fifo_rings.NoRoom, match="in_flight"):
         fifo_rings.secure(model, sized, run, lambda d: sized[last])
 
