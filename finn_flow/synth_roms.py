@@ -33,7 +33,10 @@ def rules(layer: Layer, constants: Constants, family: str = "xcup") -> str:
     for name, image in layer.memories(constants).items():
         if styles.get(name) == DISTRIBUTED and 8 < image.depth <= deepest:
             bits = np.unpackbits(image.packed(), axis=1, bitorder="little")[:, :image.width]
+            varied = bits.min(0) != bits.max(0)
             found.append(rule(f"bv_rom_rule_{len(found)}", bits))
+            if varied.any() and not varied.all():  # Yosys takes constant columns out of a memory, as a rule
+                found.append(rule(f"bv_rom_rule_{len(found)}", bits[:, varied]))
     return "\n".join(found)
 
 
