@@ -88,8 +88,6 @@ def calibrate(instances: list[Layer], cache: Path, progress: Callable[[int, int,
                      "estimate": {"lut": round(want.lut, 1), "dsp": want.dsp},
                      "yosys": {"lut": got.lut_sites, "dsp": got.dsp, "lutram": got.lutram, "srl": got.srl},
                      "ratio": round(want.lut / max(got.lut_sites, 1), 4)})
-    if progress:
-        progress(len(instances), len(instances), "")
     kinds = {s: _summary([r for r in rows if r["layer"] == s]) for s in sorted({r["layer"] for r in rows})}
     sums = [sum(r[k]["lut"] for r in rows) for k in ("estimate", "yosys")]
     return {"kinds": kinds, "total": {**_summary(rows), "sum": round(sums[0] / sums[1], 4)}, "rows": rows,
