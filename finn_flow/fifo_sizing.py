@@ -144,7 +144,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     def fill(d: dict[str, int], closed: str, count: int) -> list[FifoState]:
         nonlocal cycles, rounds
         x = st.dtype.random(rng, (count, *st.dims))
-        result, states = sim.run(x, depths=d, closed=closed, patience=latency + (count + 1) * target)
+        result, states = sim.run(x, depths=d, closed=closed, patience=2 * latency + (count + 2) * target)
         cycles, rounds = cycles + result.cycles, rounds + 1
         log(f"FIFO sizing: {closed} closed: {result.cycles} cycles")
         return states
