@@ -34,7 +34,7 @@ def config(**changes) -> BuildConfig:
 @pytest.fixture
 def small(monkeypatch):
     """A device on which the toy fits slowly only."""
-    monkeypatch.setitem(devices.DEVICES, SMALL, Device(lut=2400, ff=1, bram18=4, uram=0, dsp=1000))
+    monkeypatch.setitem(devices.DEVICES, SMALL, Device(lut=2100, ff=1, bram18=4, uram=0, dsp=1000))
     return config(part=SMALL)
 
 
