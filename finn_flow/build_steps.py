@@ -148,11 +148,6 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     return model
 
 
-def _has_ultra(config: BuildConfig) -> bool:
-    device = device_of(config.device)
-    return config.memory.plan == "auto" and (device is None or bool(device.uram))
-
-
 def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     assert model is not None
     model = graph.insert_fifos(model)
@@ -163,10 +158,11 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
         for line in implementation.lines(table):
             ctx.say("  " + line)
     implementation.refuse_without_verilog(model, verilog, ctx.folder)  # depths are those of the design as it is
+    ultra = memory_plan.has_ultra(device_of(ctx.config.device), ctx.config.memory)
     with scratch(ctx.folder / "fifo_sizing") as work:
         model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
                                                hls_rtl=verilog, small=ctx.config.fifos == "small",
-                                               wanted=ctx.config.cycles, ultra=_has_ultra(ctx.config))
+                                               wanted=ctx.config.cycles, ultra=ultra)
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model

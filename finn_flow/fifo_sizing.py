@@ -165,11 +165,12 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
             if depths != snapper.depths:
                 log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(snapper.depths):.2f} Mbit in cheaper memories")
             result, states = snapper.last
-            depths = fifo_rings.secure(model, snapper.depths, fill, round_depth) if engines else snapper.depths
+            depths = fifo_rings.secure(model, snapper.depths, fill, round_depth)
             if depths != snapper.depths:
                 log(f"FIFO sizing: {mbit(snapper.depths):.2f} Mbit become {mbit(depths):.2f} Mbit, so that engines "
                     "hold all their frames")
                 result, states = run(frames, 0, depths, "engines that hold all their frames")
+                steady = result.pace or math.inf
                 if not keeps(result):
                     break
             return graph.set_depths(model, depths), Sizing(

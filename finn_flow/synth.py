@@ -95,15 +95,14 @@ class Instance:
         """constants: integers, default random ones. cache: one file per content hash of everything that Yosys reads."""
         if constants is None:
             constants = layer.random_constants(np.random.default_rng(0))
-        top = cls(layer, constants, family, Path()).top("dut")
+        top = _top("dut", layer, constants, family)
         text = json.dumps([top.files, top.rules, STUB, script([top], family)], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:20]
         return cls(layer, constants, family, Path(cache) / f"{layer.stem}_{key}.json")
 
-    def top(self, name: str, *, verilog: bool = False) -> Top:
+    def top(self, name: str) -> Top:
         """The instance as module ``name``."""
-        return Top(name, instance_files(self.layer, name, self.constants),
-                   rules=rules(self.layer, self.constants, self.family), verilog=verilog)
+        return _top(name, self.layer, self.constants, self.family)
 
     def keep(self, stat: str, circuit: str, top: str) -> None:
         """Write the result file from what Yosys wrote about module ``top``."""
@@ -117,6 +116,10 @@ class Instance:
         data = json.loads(self.kept.read_text())
         data.pop("attributes")
         return SynthResult(**data)
+
+
+def _top(name: str, layer: Layer, constants: Constants, family: str, *, verilog: bool = False) -> Top:
+    return Top(name, instance_files(layer, name, constants), rules=rules(layer, constants, family), verilog=verilog)
 
 
 #: what one Yosys process is given: modules, and their look-up tables by the formulas
@@ -198,8 +201,7 @@ def instance_files(layer: Layer, name: str, constants: Constants) -> dict[str, s
 
 def netlist(layer: Layer, constants: Constants, *, log: Path, family: str = "xcup", timeout: float = 1800) -> str:
     """Verilog of the synthesized instance: module ``dut`` of primitives."""
-    top = Instance(layer, constants, family, Path()).top("dut", verilog=True)
-    return _run_one(top, log, family, timeout)[2]
+    return _run_one(_top("dut", layer, constants, family, verilog=True), log, family, timeout)[2]
 
 
 def count_cells(top: str, files: dict[str, str], log: Path, *, family: str = "xcup",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from operator import attrgetter
 from types import SimpleNamespace
 
@@ -45,6 +46,22 @@ def test_depths_found_by_simulation(tmp_path):
     info = fifo_sizing.report(model, sizing)
     assert set(info["fifo_depths"]) == set(design.fifos)
     assert max(info["fifo_depths"].values()) > 2 and info["total_fifo_size_kiB"] > 0
+
+
+def test_room_for_engines_that_costs_the_interval_is_reported(tmp_path, monkeypatch):
+    """Depths change behind the last confirmation: they are confirmed again, and what fails is no result."""
+    lines: list[str] = []
+    simulate = DesignSim.run
+
+    def run(self, x, **kwargs):
+        result, states = simulate(self, x, **kwargs)
+        return replace(result, status=3 if "hold all their frames" in "".join(lines) else result.status), states
+
+    monkeypatch.setattr(fifo_sizing.fifo_rings, "secure",
+                        lambda _model, depths, _run, _rounded: {n: d + 64 for n, d in depths.items()})
+    monkeypatch.setattr(DesignSim, "run", run)
+    with pytest.raises(fifo_sizing.SizingFailed, match="status 3"):
+        fifo_sizing.size_fifos(streaming(networks.residual(tokens=24), **FOLDINGS), tmp_path, log=lines.append)
 
 
 def test_small_fifos_keep_function_and_interval(tmp_path):
