@@ -1,9 +1,9 @@
 """Constants in look-up tables, mapped by rule instead of by the optimizer of Yosys.
 
-A column of a constant memory of 64 words is one LUT6 whose contents are the column. Yosys finds the same with gates, in
-minutes for a layer of some kilobits, and without what the device can do with 32 words: two columns in one LUT6_2, since
-they have all address bits in common. A rule holds only for a memory with exactly the contents of the image that is
-simulated; any other memory goes its usual way.
+A column of a constant memory of 64 words is one LUT6 whose contents are the column, and two columns of 32 words are one
+LUT6_2, since they have all address bits in common. Yosys makes gates of such memories and maps those, to about twice as
+many look-up tables. A rule holds only for a memory with exactly the contents of the image that is simulated; any other
+memory goes its usual way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Runs of Yosys for AMD devices: many modules in one process, results as they come.
 
 What is the same for every module is done once in a process: the cells of the device are read, and the rules for block
-RAM, which take four seconds of the ten that a small kernel would need on its own. Otherwise the passes are those of
+RAM, which take five of the thirteen seconds that a small kernel needs on its own. Otherwise the passes are those of
 `synth_xilinx`; a test compares its `map_memory` with the lines here.
 """
 
