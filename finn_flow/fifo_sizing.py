@@ -57,6 +57,7 @@ class Sizing:
     simulated_cycles: int
     rounds: int
     states: list[FifoState] = field(default_factory=list)
+    leaving: list[int] = field(default_factory=list)  # cycles between frames, all of them
 
 
 def round_depth(high_water: int) -> int:
@@ -99,7 +100,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         result, states = sim.run(x, throttle=throttle, depths=depths, patience=patience)
         cycles, rounds = cycles + result.cycles, rounds + 1
         log(f"FIFO sizing: {what}: {frames} frames, {result.cycles} cycles"
-            + (f", interval {result.pace:.0f}" if result.pace else "") + f", status {result.status}")
+            + (f", interval {result.pace:.0f} (at the input {taken(result.input_frame_cycles[0]):.0f})"
+               if result.pace else "") + f", status {result.status}")
         return result, states
 
     target = design.max_cycles
@@ -174,7 +176,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
                 if not keeps(result):
                     break
             return graph.set_depths(model, depths), Sizing(
-                depths, high, result.pace or math.inf, result.latency, frames, cycles, rounds, states)
+                depths, high, result.pace or math.inf, result.latency, frames, cycles, rounds, states,
+                np.diff(result.output_frame_cycles[0]).tolist())
         assert snapper.failed
         result, states = snapper.failed
         steady = result.pace or math.inf
@@ -223,6 +226,7 @@ def report(model: ModelWrapper, sizing: Sizing | None = None) -> dict[str, Any]:
     out["total_fifo_size_effective_kiB"] = sum(out["fifo_sizes_effective"].values()) / 8.0 / 1024.0
     if sizing:
         out["bhvit"] = {"source": "RTL simulation", "high_water": sizing.high_water, "frames": sizing.frames,
-                        "interval_cycles": sizing.interval, "latency_cycles": sizing.latency,
+                        "interval_cycles": sizing.interval, "cycles_between_frames": sizing.leaving,
+                        "latency_cycles": sizing.latency,
                         "simulated_cycles": sizing.simulated_cycles, "rounds": sizing.rounds}
     return out
