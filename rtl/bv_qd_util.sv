@@ -99,7 +99,7 @@ module bv_qd_store #(
   end
 endmodule
 
-// count[l] = popcount(q xnor k[l]), latency 2: slices of 32 bits, then their sum.
+// count[l] = popcount(q xnor k[l]), latency 2: slices of 16 bits, then their sum.
 module bv_qd_count_ones #(
     parameter int DIM   = 0,
     parameter int LANES = 1,
@@ -111,17 +111,17 @@ module bv_qd_count_ones #(
     input  logic [LANES*DIM-1:0] k,
     output logic [LANES*PW-1:0]  count
 );
-  localparam int SLICES = (DIM + 31) / 32;
+  localparam int SLICES = (DIM + 15) / 16;              // of 32 bits: 10 levels of logic
   for (genvar l = 0; l < LANES; l++) begin : gen_lane
     logic [DIM-1:0] same;
-    logic [5:0] part[SLICES];
+    logic [4:0] part[SLICES];
     logic [PW-1:0] sum;
     assign same = q ~^ k[l*DIM+:DIM];
     for (genvar i = 0; i < SLICES; i++) begin : gen_slice
-      localparam int W = DIM - i * 32 < 32 ? DIM - i * 32 : 32;
+      localparam int W = DIM - i * 16 < 16 ? DIM - i * 16 : 16;
       logic [$clog2(W+1)-1:0] n;
-      bv_popcount #(.WIDTH(W)) u_popcount (.x(same[i*32+:W]), .count(n));
-      always_ff @(posedge clk) if (ce) part[i] <= 6'(n);
+      bv_popcount #(.WIDTH(W)) u_popcount (.x(same[i*16+:W]), .count(n));
+      always_ff @(posedge clk) if (ce) part[i] <= 5'(n);
     end
     always_comb begin
       sum = '0;
