@@ -37,6 +37,8 @@ FIRST_FRAMES, EXPECTED_FRAMES = 12, 40
 TOLERANCE = 0.01
 #: growth of a FIFO cut below its mark, up to the mark
 BACK = 8
+#: FIFOs of fewer beats are made deeper before others: a few beats more cost little
+SMALL = 8
 #: beats of a row of look-up table memory
 ROW = 64
 
@@ -94,14 +96,19 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     cycles = rounds = 0
     patience: int | None = None  # cycles without output after which a run is given up
 
+    group = max((ops.layer_from_node(n).in_flight for n in model.graph.node if graph.is_loop(n)), default=0)
+
+    def pace(r: SimResult) -> float | None:
+        return r.least_mean(2 * group) if group else r.pace  # frames in engines start slowly, and leave in groups
+
     def run(frames: int, throttle: int, depths: dict[str, int] | None, what: str) -> tuple[SimResult, list[FifoState]]:
         nonlocal cycles, rounds
         x = st.dtype.random(rng, (frames, *st.dims))
         result, states = sim.run(x, throttle=throttle, depths=depths, patience=patience)
         cycles, rounds = cycles + result.cycles, rounds + 1
         log(f"FIFO sizing: {what}: {frames} frames, {result.cycles} cycles"
-            + (f", interval {result.pace:.0f} (at the input {taken(result.input_frame_cycles[0]):.0f})"
-               if result.pace else "") + f", status {result.status}")
+            + (f", interval {found:.0f} (at the input {taken(result.input_frame_cycles[0]):.0f})"
+               if (found := pace(result)) else "") + f", status {result.status}")
         return result, states
 
     target = design.max_cycles
@@ -118,14 +125,14 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         # that the pipeline holds take turns, and show their pace only when each has had several
         fill = math.ceil(result.latency / target)
         need = 2 * fill + 5 if engines else fill + 5
-        slow = (result.pace or 0) > target * (1 + TOLERANCE) + 2
+        slow = (pace(result) or 0) > target * (1 + TOLERANCE) + 2
         if frames < need:
             frames = need
         elif slow:  # a layer is slower than it declares: throttle to what is possible
-            target = math.ceil(result.pace)
+            target = math.ceil(pace(result) or 0)
         else:
             break
-    interval, latency = max(result.pace or 0.0, float(design.max_cycles)), result.latency
+    interval, latency = max(pace(result) or 0.0, float(design.max_cycles)), result.latency
     patience = 3 * result.latency + 4 * target  # a design that FIFOs block is soon known to be
     high = {s.name: s.max_count for s in states}
     fifos = {n.name: ops.layer_from_node(n) for n in graph.fifos(model)}
@@ -135,10 +142,13 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     strict = bound if wanted is None or wanted < interval else min(bound, wanted + 2)
 
     def keeps(r: SimResult) -> bool:
-        return r.status == 0 and (r.pace or math.inf) <= bound
+        return r.status == 0 and reached(r) <= bound
 
-    def keeps_on(r: SimResult) -> bool:  # also while the pipeline is full: what leaves at the end leaves faster
-        return keeps(r) and max(r.pace or math.inf, taken(r.input_frame_cycles[0])) <= strict
+    def keeps_on(r: SimResult) -> bool:
+        return keeps(r) and reached(r) <= strict
+
+    def reached(r: SimResult) -> float:  # at the input while the pipeline is full: what leaves at the end leaves faster
+        return max(pace(r) or math.inf, taken(r.input_frame_cycles[0]))
 
     def mbit(d: Mapping[str, int]) -> float:
         return sum(d[n] * widths[n] for n in d) / 1e6
@@ -172,15 +182,15 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
                 log(f"FIFO sizing: {mbit(snapper.depths):.2f} Mbit become {mbit(depths):.2f} Mbit, so that engines "
                     "hold all their frames")
                 result, states = run(frames, 0, depths, "engines that hold all their frames")
-                steady = result.pace or math.inf
+                steady = reached(result)
                 if not keeps(result):
                     break
             return graph.set_depths(model, depths), Sizing(
-                depths, high, result.pace or math.inf, result.latency, frames, cycles, rounds, states,
+                depths, high, reached(result), result.latency, frames, cycles, rounds, states,
                 np.diff(result.output_frame_cycles[0]).tolist())
         assert snapper.failed
         result, states = snapper.failed
-        steady = result.pace or math.inf
+        steady = reached(result)
         grown = grow(depths, marks, bounds, {s.name for s in states if s.max_count >= s.depth})
         if grown == depths:
             break
@@ -198,9 +208,13 @@ def taken(starts: list[int]) -> float:
 
 def grow(depths: Mapping[str, int], marks: Mapping[str, int], bounds: Mapping[str, int],
          full: set[str]) -> dict[str, int]:
-    """Greater depths for FIFOs that were full: first for those cut below their marks, and only then for all."""
+    """Greater depths for FIFOs that were full: those cut below their marks, or else the smallest, or else all.
+
+    The marks of small ones are those of an input that is throttled; where branches meet, a beat more can decide.
+    """
     cut = {n for n in full if depths[n] < marks[n]}
-    return {n: min(marks[n], BACK * d) if n in cut else min(bounds[n], 2 * d) if n in full and not cut else d
+    some = cut or {n for n in full if depths[n] < SMALL} or full
+    return {n: min(marks[n], BACK * d) if n in cut else min(bounds[n], 2 * d) if n in some else d
             for n, d in depths.items()}
 
 

@@ -91,6 +91,16 @@ class SimResult:
         median, mean = self.interval, self.mean_interval
         return mean if median is not None and mean > UNEVEN * median else median
 
+    def least_mean(self, frames: int) -> float | None:
+        """Least mean interval of so many successive ones, or of all where there are fewer; None below 3 frames.
+
+        What a steady design of engines reaches once its start is over, however long that takes: no group of frames, as
+        large as one may be, is faster for longer.
+        """
+        c = np.array(self.output_frame_cycles[0])
+        frames = min(frames, len(c) - 1)
+        return float((c[frames:] - c[:-frames]).min() / frames) if len(c) >= 3 else None
+
     @property
     def latency(self) -> int:
         """Cycles from the first input beat to the last output beat of frame 0."""

@@ -15,6 +15,7 @@ from bhvit.finn_flow.fifo_trim import LEAST, Trimmer, residuals
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.memory_plan import free_depth, least_price
 from bhvit.finn_flow.sim.design import DesignSim
+from bhvit.finn_flow.sim.verilate import SimResult
 
 from . import networks
 from .test_stitch import FOLDINGS, streaming
@@ -311,6 +312,18 @@ def test_growth_begins_with_what_was_cut():
     assert fifo_sizing.grow(marks, marks, bounds, {"a", "b"}) == {"a": 5000, "b": 200, "c": 64}
     assert fifo_sizing.grow(cut, marks, bounds, {"b"}) == {"a": 32, "b": 200, "c": 64}
     assert fifo_sizing.grow(cut, marks, bounds, set()) == cut
+    small = {"a": 4096, "b": 4, "c": 64}
+    assert fifo_sizing.grow(small, small, bounds, {"a", "b"}) == {"a": 4096, "b": 8, "c": 64}, "a few beats cost little"
+    assert fifo_sizing.grow(small, small, bounds, {"a", "c"}) == {"a": 5000, "b": 4, "c": 128}
+
+
+def test_least_mean_of_frames_in_groups():
+    def result(gaps):
+        return SimResult(0, 0, 0.0, [], [[0]], [np.cumsum([100, *gaps]).tolist()], "")
+
+    slow_start = [90, 80, 90, 95, *[10, 20, 60] * 5]
+    assert result(slow_start).least_mean(6) == 30 and result(slow_start).pace > 30
+    assert result([10, 20]).least_mean(6) == 15 and result([10]).least_mean(6) is None
 
 
 def test_engines_are_tried_apart_and_one_by_one():
