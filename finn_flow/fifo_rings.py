@@ -3,10 +3,17 @@
 The gate of an engine (layer `loop`) takes a returning frame only between two frames. While it lets a new one in, the
 engine's exit waits; if the engine is full before that frame is completely inside, both wait for ever. Elsewhere a
 design that runs once runs always, since what layers do does not depend on time; but the gate's order does, so that no
-simulation of a few frames can exclude it. It is excluded if `in_flight` frames fit into the engine with its exit
-closed: the first beat of a frame stands there then, as in a standstill.
+simulation of a few frames can exclude it. Two things do, each of them alone:
 
-So the exit is closed in simulation, and the FIFO in front of it gets the beats that found no room.
+* `in_flight` frames fit into the engine with its exit closed: the first beat of a frame stands there then, as in a
+  standstill.
+* The FIFO in front of the exit holds a frame. Let A(n) be the beats that the engine without that FIFO can have taken in
+  when n have come out; a frame later it is the same engine, A(n + F) = A(n) + F. With m taken in so far, a new frame is
+  let in when nothing waits at the exit, so that m <= A(n): F beats more come out into the FIFO, and
+  m + F <= A(n) + F = A(n + F). Or it is let in beside a frame that leaves, and only one beside each: with D the depth
+  of the FIFO, m <= A(n + D) when that began to leave, and when it has left, m + F <= A(n + D) + F = A(n + F + D).
+
+So the exit is closed in simulation, and the FIFO in front of it gets the beats that found no room, or holds a frame.
 """
 
 from __future__ import annotations
@@ -16,44 +23,32 @@ from collections.abc import Callable, Mapping
 from onnx import NodeProto
 from qonnx.core.modelwrapper import ModelWrapper
 
-from bhvit.errors import CheckFailed
-
 from . import graph, ops
 from .sim.design import FifoState
 
-#: simulations of one engine at most
-ROUNDS = 3
-
-
-class NoRoom(CheckFailed):
-    """An engine cannot hold the frames that its gate lets in."""
+#: beats beside a frame in the FIFO in front of the exit: those that are on their way through it do not wait yet
+SPARE = 8
 
 
 def secure(model: ModelWrapper, depths: Mapping[str, int], run: Callable[[dict[str, int], str, int], list[FifoState]],
            rounded: Callable[[int], int]) -> dict[str, int]:
-    """Depths with which every engine of a streaming graph holds all its frames, as given or greater.
+    """Depths with which every engine of a streaming graph has room for a new frame, as given or greater.
 
     Args:
         depths: by FIFO. run: simulates depths with the output of the FIFO named closed and a number of frames at the
             input, until nothing moves any more. rounded: depth for a high-water mark.
-    Raises:
-        NoRoom: more depth does not help.
     """
     found = dict(depths)
     for gate in (n for n in model.graph.node if graph.is_loop(n)):
         layer = ops.layer_from_node(gate)
         first, last = ends(model, gate)
-        wanted = layer.in_flight * layer.inputs()[0].beats
-        for _ in range(ROUNDS):
+        beats = layer.inputs()[0].beats
+        while found[last] < beats + SPARE:
             states = {s.name: s for s in run(found, last, layer.in_flight + 2)}
-            missing = wanted - states[first].beats_in
+            missing = layer.in_flight * beats - states[first].beats_in
             if missing <= 0:
                 break
-            found[last] = rounded(found[last] + missing)
-        else:
-            raise NoRoom("An engine that blocks share cannot hold the frames that its gate lets in.", gate.name,
-                         f"{missing} of {wanted} beats find no room, with a FIFO of {found[last]} beats at its end",
-                         "set a smaller `in_flight` for its stage in the build file")
+            found[last] = rounded(min(found[last] + missing, beats + SPARE))
     return found
 
 

@@ -82,7 +82,6 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         wanted: interval that smaller FIFOs may not exceed where larger ones keep it. ultra: the device has UltraRAM.
     Raises:
         SizingFailed: the design stalls even with FIFOs of several frames, or the sized design cannot be confirmed.
-        fifo_rings.NoRoom: an engine cannot hold the frames that its gate lets in.
     """
     bounds = {}
     for n in graph.fifos(model):

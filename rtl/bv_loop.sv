@@ -5,7 +5,8 @@
 // changes; while one frame waits for a barrier inside the engine, others work. `schedule` tells the layers which set
 // the n-th frame let in uses (bits 4n..4n+3, n modulo 16; see bv_set_counter); it is written before the first beat leaves.
 // `admitted` counts the frames let in, modulo 16.
-// A new frame starts once it is here completely (buffer of BEATS beats), so that it does not hold the engine up.
+// A new frame starts once it is here completely (buffer of BEATS beats), so that it does not hold the engine up; beside a
+// leaving one, or when in1 has nothing, and one only beside each: so it finds room (finn_flow/fifo_rings.py).
 // Latency of a new frame BEATS + 4 cycles, of others 1; one beat per cycle. Checked: sizes.
 module bv_loop #(
     parameter int WIDTH     = 0,
@@ -71,13 +72,14 @@ module bv_loop #(
   logic [BW-1:0] enter_beat, leave_beat;
   logic [3:0] head, tail;                   // next frame to be let in, next one to return
   logic [3:0] flying, round;
-  logic returned, again, finished, fresh;
+  logic returned, again, finished, fresh, joined;  // joined: a new frame went in beside the leaving one
   assign admitted = head;
   assign round = schedule[4*tail+:4];
   assign returned = in1_valid && head != tail && !leave && !(enter && !enter_new);
   assign finished = returned && int'(round) == ROUNDS - 1;
   assign again = returned && !finished && !enter;
-  assign fresh = !enter && !(returned && !finished) && int'(held) >= BEATS && int'(flying) < IN_FLIGHT;
+  assign fresh = !enter && !(returned && !finished) && !(leave && joined) && int'(held) >= BEATS
+      && int'(flying) < IN_FLIGHT;
   logic enter_done, leave_done;
   assign enter_done = out0_valid && out0_ready && int'(enter_beat) == BEATS - 1;
   assign leave_done = out1_valid && out1_ready && int'(leave_beat) == BEATS - 1;
@@ -85,6 +87,7 @@ module bv_loop #(
     if (rst) begin
       enter <= 1'b0;
       leave <= 1'b0;
+      joined <= 1'b0;
       head <= '0;
       tail <= '0;
       flying <= '0;
@@ -94,6 +97,7 @@ module bv_loop #(
     end else begin
       enter <= (enter && !enter_done) || again || fresh;
       leave <= (leave && !leave_done) || finished;
+      joined <= leave && !leave_done && (joined || (enter && enter_new));
       if (again || fresh) begin
         schedule[4*head+:4] <= fresh ? 4'd0 : 4'(round + 1'b1);
         head <= head + 1'b1;

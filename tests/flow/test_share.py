@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.passes.share import share, stages_with_blocks
 from bhvit.finn_flow.passes.unify import CannotShare, unify
 from bhvit.finn_flow.sim.design import DesignSim
+from bhvit.finn_flow.sim.verilate import Stalls
 from bhvit.finn_flow.stitch import stitch
 
 from . import chain
@@ -124,33 +126,43 @@ def test_difference_in_an_engine_is_found(built, monkeypatch):
     assert found["frame"] // 3 == 0 and found["frame"] % 3 == 2
 
 
-def test_engines_hold_all_their_frames(built, tmp_path):
-    """With its exit closed an engine takes the frames of its gate; for more it gets room in front of the exit."""
+def test_engines_have_room_for_every_new_frame(built, tmp_path):
+    """With its exit closed an engine takes all frames, or the FIFO there holds one: then no stall stops it."""
     model = ops.load(built / "stitched_ip/graph.onnx")
     sized = {n.name: ops.layer_from_node(n).depth for n in graph.fifos(model)}
     gate = next(n for n in model.graph.node if graph.is_loop(n))
+    first, last = fifo_rings.ends(model, gate)
+    beats = ops.layer_from_node(gate).inputs()[0].beats
     frames = ops.layer_from_node(gate).in_flight
     assert frames == 4
+    images = np.random.default_rng(0)
 
-    def simulated(in_flight):
+    def simulator(in_flight):
         bounds = {n.name: max(64, 4 * ops.layer_from_node(n).inputs()[0].beats) for n in graph.fifos(model)}
         ops.set_layer(gate, ops.layer_from_node(gate).model_copy(update={"in_flight": in_flight}))
         design = stitch(graph.set_depths(copy.deepcopy(model), bounds), tmp_path / f"stitched{in_flight}")
-        sim = DesignSim(design, built / "fifo_sizing/sim", "sizing", optimize="-O0")  # that of the build, for 4
-        x = design.inputs[0].dtype.random(np.random.default_rng(0), (10, *design.inputs[0].dims))
-        return lambda depths, closed, count: sim.run(x[:count], depths=depths, closed=closed,
-                                                     patience=2 * count * design.max_cycles)[1]
+        return DesignSim(design, built / "fifo_sizing/sim", "sizing", optimize="-O0")  # that of the build, for 4
 
-    assert fifo_rings.secure(model, sized, simulated(4), lambda d: d) == sized, "the build has seen to it"
-    run = simulated(8)
-    found = fifo_rings.secure(model, sized, run, lambda d: d)
-    first, last = fifo_rings.ends(model, gate)
-    assert {n for n in found if found[n] != sized[n]} == {last} and found[last] > sized[last]
-    beats = ops.layer_from_node(gate).inputs()[0].beats
-    entered = [next(s.beats_in for s in run(depths, last, 10) if s.name == first) for depths in (sized, found)]
-    assert entered[0] < 8 * beats == entered[1]
-    with pytest.raises(fifo_rings.NoRoom, match="in_flight"):
-        fifo_rings.secure(model, sized, run, lambda d: sized[last])
+    sim = simulator(4)
+    x = sim.design.inputs[0].dtype.random(images, (12, *sim.design.inputs[0].dims))
+
+    def closed(depths, name, count):
+        return sim.run(x[:count], depths=depths, closed=name, patience=2 * count * sim.design.max_cycles)[1]
+
+    def entered(depths):
+        return next(s.beats_in for s in closed(depths, last, 10) if s.name == first)
+
+    assert fifo_rings.secure(model, sized, closed, lambda d: d) == sized, "the build has seen to it"
+    want = sim.run(x, depths=sized)[0].outputs[0]
+    sim = simulator(8)
+    found = fifo_rings.secure(model, sized, closed, lambda d: d)
+    assert {n for n in found if found[n] != sized[n]} == {last}
+    assert entered(sized) < 8 * beats and (found[last] >= beats + fifo_rings.SPARE or entered(found) == 8 * beats)
+    tight = {**sized, last: 2}
+    assert fifo_rings.secure(model, tight, closed, lambda d: beats + fifo_rings.SPARE)[last] > beats
+    for depths, seed in product((found, {**sized, last: beats + fifo_rings.SPARE}), range(3)):
+        result, _ = sim.run(x, depths=depths, stalls=Stalls(seed, 20, 20, 6 * sim.design.max_cycles))
+        assert result.status == 0 and np.array_equal(result.outputs[0], want)
 
 
 def test_errors(built):
