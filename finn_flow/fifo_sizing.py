@@ -37,8 +37,8 @@ FIRST_FRAMES, EXPECTED_FRAMES = 12, 40
 TOLERANCE = 0.01
 #: growth of a FIFO cut below its mark, up to the mark
 BACK = 8
-#: FIFOs of fewer beats are made deeper before others: a few beats more cost little
-SMALL = 8
+#: FIFOs of fewer beats are made deeper before others: their memories have 32 beats anyway
+SMALL = 32
 #: beats of a row of look-up table memory
 ROW = 64
 

@@ -15,7 +15,7 @@ from bhvit.finn_flow.fifo_trim import LEAST, Trimmer, residuals
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.memory_plan import free_depth, least_price
 from bhvit.finn_flow.sim.design import DesignSim
-from bhvit.finn_flow.sim.verilate import SimResult
+from bhvit.finn_flow.sim.verilate import NO_STALLS, SimResult, Stalls
 
 from . import networks
 from .test_stitch import FOLDINGS, streaming
@@ -47,6 +47,23 @@ def test_depths_found_by_simulation(tmp_path):
     info = fifo_sizing.report(model, sizing)
     assert set(info["fifo_depths"]) == set(design.fifos)
     assert max(info["fifo_depths"].values()) > 2 and info["total_fifo_size_kiB"] > 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_model_of_fifos_has_their_cycles(seed, tmp_path):
+    """With depths given, trials take the cycles of the design with such FIFOs, stalls included."""
+    draw = np.random.default_rng(seed)
+    model = streaming(networks.residual(tokens=24), **FOLDINGS)
+    depths = {n.name: int(draw.choice([2, 2, 3, 5, 64, 65, 200])) for n in graph.fifos(model)}
+    real = stitch.stitch(graph.set_depths(model, depths), tmp_path / "real")
+    free = stitch.stitch(graph.set_depths(model, dict.fromkeys(depths, 300)), tmp_path / "free")
+    trial = DesignSim(free, tmp_path / "sim", "sizing", optimize="-O0")
+    sim = DesignSim(real, tmp_path / "sim", optimize="-O0")
+    x = networks.pixels(model, 6)
+    for stalls in (NO_STALLS, Stalls(seed + 1, 30, 30)):
+        (a, states), (b, wanted) = trial.run(x, depths=depths, stalls=stalls), sim.run(x, stalls=stalls)
+        assert (a.status, a.cycles, a.output_frame_cycles) == (b.status, b.cycles, b.output_frame_cycles)
+        assert states == wanted
 
 
 def test_room_for_engines_that_costs_the_interval_is_reported(tmp_path, monkeypatch):
