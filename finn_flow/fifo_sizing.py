@@ -167,8 +167,9 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         trimmer.trim()
         log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(trimmer.depths):.2f} Mbit")
         depths, high = trimmer.depths, trimmer.high
+    needed = keeps_on  # until more depth would cost a lot
     for _ in range(12):
-        snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), keeps, keeps_on,
+        snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), needed, keeps_on,
                           lambda n, d: least_price(fifos[n].model_copy(update={"depth": d}), ultra), round_depth,
                           {n: g for n, g in graph.gates(model).items() if n in depths})
         snapper.snap()
@@ -190,7 +191,11 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         assert snapper.failed
         result, states = snapper.failed
         steady = reached(result)
-        grown = grow(depths, marks, bounds, {s.name for s in states if s.max_count >= s.depth})
+        full = {s.name for s in states if s.max_count >= s.depth}
+        if needed is keeps_on and keeps(result) and not any(depths[n] < max(SMALL, marks[n]) for n in full):
+            needed = keeps
+            continue
+        grown = grow(depths, marks, bounds, full)
         if grown == depths:
             break
         depths = grown
