@@ -14,6 +14,10 @@ simulation of a few frames can exclude it. Two things do, each of them alone:
   of the FIFO, m <= A(n + D) when that began to leave, and when it has left, m + F <= A(n + D) + F = A(n + F + D).
 
 So the exit is closed in simulation, and the FIFO in front of it gets the beats that found no room, or holds a frame.
+
+This is about a new frame going in. That those inside can go round once it is in, at every beat of a frame, follows
+from neither: it shows in a simulation in which `in_flight` frames are under way while one goes round, since what an
+engine can take depends on how much has come out and not on when.
 """
 
 from __future__ import annotations

@@ -95,10 +95,10 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     cycles = rounds = 0
     patience: int | None = None  # cycles without output after which a run is given up
 
-    group = max((ops.layer_from_node(n).in_flight for n in model.graph.node if graph.is_loop(n)), default=0)
+    under_way = max((ops.layer_from_node(n).in_flight for n in model.graph.node if graph.is_loop(n)), default=0)
 
-    def pace(r: SimResult) -> float | None:
-        return r.least_mean(2 * group) if group else r.pace  # frames in engines start slowly, and leave in groups
+    def pace(r: SimResult) -> float:  # frames in engines start slowly, and leave in groups; 0: not known
+        return (r.least_mean(2 * under_way) if under_way else r.pace) or 0.0
 
     def run(frames: int, throttle: int, depths: dict[str, int] | None, what: str) -> tuple[SimResult, list[FifoState]]:
         nonlocal cycles, rounds
@@ -112,7 +112,6 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
 
     target = design.max_cycles
     frames = FIRST_FRAMES
-    engines = any(graph.is_loop(n) for n in model.graph.node)
     for _ in range(8):
         result, states = run(frames, target, None, "unlimited depths")
         if result.status:
@@ -123,15 +122,14 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         # wanted: a pipeline filled by the first frames and then at least four in steady state; in engines the frames
         # that the pipeline holds take turns, and show their pace only when each has had several
         fill = math.ceil(result.latency / target)
-        need = 2 * fill + 5 if engines else fill + 5
-        slow = (pace(result) or 0) > target * (1 + TOLERANCE) + 2
+        need = 2 * fill + 5 if under_way else fill + 5
         if frames < need:
             frames = need
-        elif slow:  # a layer is slower than it declares: throttle to what is possible
-            target = math.ceil(pace(result) or 0)
+        elif pace(result) > target * (1 + TOLERANCE) + 2:  # a layer is slower than it declares
+            target = math.ceil(pace(result))
         else:
             break
-    interval, latency = max(pace(result) or 0.0, float(design.max_cycles)), result.latency
+    interval, latency = max(pace(result), float(design.max_cycles)), result.latency
     patience = 3 * result.latency + 4 * target  # a design that FIFOs block is soon known to be
     high = {s.name: s.max_count for s in states}
     fifos = {n.name: ops.layer_from_node(n) for n in graph.fifos(model)}
@@ -180,8 +178,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
             depths = fifo_rings.secure(model, snapper.depths, fill, round_depth)
             if depths != snapper.depths:
                 log(f"FIFO sizing: {mbit(snapper.depths):.2f} Mbit become {mbit(depths):.2f} Mbit, so that engines "
-                    "hold all their frames")
-                result, states = run(frames, 0, depths, "engines that hold all their frames")
+                    "have room for new frames")
+                result, states = run(frames, 0, depths, "engines with room for new frames")
                 steady = reached(result)
                 if not keeps(result):
                     break

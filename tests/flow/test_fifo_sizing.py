@@ -73,7 +73,7 @@ def test_room_for_engines_that_costs_the_interval_is_reported(tmp_path, monkeypa
 
     def run(self, x, **kwargs):
         result, states = simulate(self, x, **kwargs)
-        return replace(result, status=3 if "hold all their frames" in "".join(lines) else result.status), states
+        return replace(result, status=3 if "room for new frames" in "".join(lines) else result.status), states
 
     monkeypatch.setattr(fifo_sizing.fifo_rings, "secure",
                         lambda _model, depths, _run, _rounded: {n: d + 64 for n, d in depths.items()})

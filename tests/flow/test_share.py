@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-from itertools import product
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.passes.share import share, stages_with_blocks
 from bhvit.finn_flow.passes.unify import CannotShare, unify
 from bhvit.finn_flow.sim.design import DesignSim
-from bhvit.finn_flow.sim.verilate import Stalls
 from bhvit.finn_flow.stitch import stitch
 
 from . import chain
@@ -127,7 +125,7 @@ def test_difference_in_an_engine_is_found(built, monkeypatch):
 
 
 def test_engines_have_room_for_every_new_frame(built, tmp_path):
-    """With its exit closed an engine takes all frames, or the FIFO there holds one: then no stall stops it."""
+    """With its exit closed an engine takes all frames, or the FIFO there holds one (see test_fifo_rings.py)."""
     model = ops.load(built / "stitched_ip/graph.onnx")
     sized = {n.name: ops.layer_from_node(n).depth for n in graph.fifos(model)}
     gate = next(n for n in model.graph.node if graph.is_loop(n))
@@ -135,7 +133,6 @@ def test_engines_have_room_for_every_new_frame(built, tmp_path):
     beats = ops.layer_from_node(gate).inputs()[0].beats
     frames = ops.layer_from_node(gate).in_flight
     assert frames == 4
-    images = np.random.default_rng(0)
 
     def simulator(in_flight):
         bounds = {n.name: max(64, 4 * ops.layer_from_node(n).inputs()[0].beats) for n in graph.fifos(model)}
@@ -144,7 +141,7 @@ def test_engines_have_room_for_every_new_frame(built, tmp_path):
         return DesignSim(design, built / "fifo_sizing/sim", "sizing", optimize="-O0")  # that of the build, for 4
 
     sim = simulator(4)
-    x = sim.design.inputs[0].dtype.random(images, (12, *sim.design.inputs[0].dims))
+    x = sim.design.inputs[0].dtype.random(np.random.default_rng(0), (10, *sim.design.inputs[0].dims))
 
     def closed(depths, name, count):
         return sim.run(x[:count], depths=depths, closed=name, patience=2 * count * sim.design.max_cycles)[1]
@@ -153,16 +150,12 @@ def test_engines_have_room_for_every_new_frame(built, tmp_path):
         return next(s.beats_in for s in closed(depths, last, 10) if s.name == first)
 
     assert fifo_rings.secure(model, sized, closed, lambda d: d) == sized, "the build has seen to it"
-    want = sim.run(x, depths=sized)[0].outputs[0]
     sim = simulator(8)
     found = fifo_rings.secure(model, sized, closed, lambda d: d)
     assert {n for n in found if found[n] != sized[n]} == {last}
     assert entered(sized) < 8 * beats and (found[last] >= beats + fifo_rings.SPARE or entered(found) == 8 * beats)
     tight = {**sized, last: 2}
     assert fifo_rings.secure(model, tight, closed, lambda d: beats + fifo_rings.SPARE)[last] > beats
-    for depths, seed in product((found, {**sized, last: beats + fifo_rings.SPARE}), range(3)):
-        result, _ = sim.run(x, depths=depths, stalls=Stalls(seed, 20, 20, 6 * sim.design.max_cycles))
-        assert result.status == 0 and np.array_equal(result.outputs[0], want)
 
 
 def test_errors(built):
