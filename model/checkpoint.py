@@ -115,9 +115,8 @@ def import_checkpoint(path: str | Path, cfg, out: str | Path) -> dict:
     return {"weights": str(out), "tensors": len(state), "parameters": sum(v.numel() for v in state.values())}
 
 
-def export_checkpoint(path: str | Path, cfg, out: str | Path) -> dict:
+def export_checkpoint(state: dict[str, torch.Tensor], out: str | Path) -> dict:
     """Float weights as a torch file with the authors' parameter names. Returns {"checkpoint", "tensors"}."""
-    state = weights.load(path, cfg, kind="float")
     buffer = io.BytesIO()
     torch.save(state, buffer)
     weights.write_atomically(out, buffer.getvalue())

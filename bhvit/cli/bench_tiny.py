@@ -24,15 +24,16 @@ PARTS = ("stalls", "synth")
 @click.option("--data", default="random:1", show_default=True, help="Images, e.g. imagefolder:DIR for photographs.")
 @click.option("--reference", type=click.Path(path_type=Path),
               help="npz with images and integer logits instead of --data.")
-@click.option("-n", "images", type=click.IntRange(min=2), default=24, show_default=True, help="Number of images.")
+@click.option("-n", "images", type=click.IntRange(min=2), default=36, show_default=True, help="Number of images.")
 @click.option("--stalled", type=click.IntRange(min=1), default=8, show_default=True, help="Images with random stalls.")
 @click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), default=40.0, show_default=True,
               help="Bytes per cycle of the memory that streamed constants come from.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Replace an entry of the file. Repeatable.")
 @click.option("--skip", multiple=True, type=click.Choice(PARTS), help="Leave a part out. Repeatable.")
 @click.option("--fresh", is_flag=True, help="Build again, complete or not.")
 @json_option
 def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | None, images: int, stalled: int,
-               bandwidth: float, skip: tuple[str, ...], fresh: bool, as_json: bool) -> None:
+               bandwidth: float, pairs: tuple[str, ...], skip: tuple[str, ...], fresh: bool, as_json: bool) -> None:
     """Build BHViT-tiny (or another BUILD_FILE), simulate and synthesize it; writes BUILD_FOLDER/report/record.json.
 
     Exit code 0 when all images are bit-exact, met or not the limits, which the record states.
@@ -44,7 +45,7 @@ def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | 
     from bhvit.finn_flow.sim.design import Design
     from bhvit.finn_flow.synth_build import synthesize_build
 
-    config = load_config(build_file, [])
+    config = load_config(build_file, list(pairs))
     if device_of(config.device) is None:
         raise UserError("The device's resources are not known.", build_file, config.device,
                         "name a part that finn_flow/devices.py lists")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -12,8 +13,31 @@ from ..errors import UserError
 from .main import emit, json_option
 from .model import data_option, model_file
 
-weights_option = click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), required=True,
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bhvit.model.config import ModelConfig
+
+weights_option = click.option("--weights", type=click.Path(path_type=Path, dir_okay=False),
                               help="Float weights (safetensors): of `bhvit train` or `bhvit import-checkpoint`.")
+random_option = click.option("--random-weights", type=click.IntRange(min=0), metavar="SEED",
+                             help="Float recipe weights of a seed instead.")
+
+
+def _float_weights(cfg: ModelConfig, weights: Path | None, seed: int | None) -> dict[str, Tensor]:
+    """Float parameters from a file, or recipe weights of a seed."""
+    from bhvit.model.random_weights import recipe_float_state
+    from bhvit.model.weights import load
+
+    return recipe_float_state(cfg, seed) if weights is None else load(weights, cfg, kind="float")
+
+
+def _one_of(weights: Path | None, seed: int | None) -> None:
+    """Refuse both or none of a file and a seed."""
+    if (weights is None) == (seed is None):
+        raise UserError("Give either --weights FILE or --random-weights SEED.", where="command line",
+                        why="both are given" if weights else "neither is given",
+                        do="train for a weight file, or take recipe weights, e.g. --random-weights 1")
 
 
 def _output(path: Path, source: Path, suffixes: tuple[str, ...]) -> None:
@@ -38,10 +62,8 @@ def _command(context: click.Context) -> str:
 
 @click.command("deploy-model")
 @model_file
-@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False),
-              help="Float weights (safetensors): of `bhvit train` or `bhvit import-checkpoint`.")
-@click.option("--random-weights", type=click.IntRange(min=0), metavar="SEED",
-              help="Float recipe weights of a seed instead.")
+@weights_option
+@random_option
 @data_option
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True,
               help="Deployed weights, *.safetensors.")
@@ -60,22 +82,17 @@ def deploy_model(model: Path, weights: Path | None, random_weights: int | None, 
                  report: Path | None, finetune_epochs: int, calibration_images: int | None,
                  report_images: int | None, seed: int, as_json: bool) -> None:
     """Float weights to fixed point: calibration, a report of what it costs layer by layer, optional fine-tuning."""
-    if (weights is None) == (random_weights is None):
-        raise UserError("Give either --weights FILE or --random-weights SEED.", where="command line",
-                        why="both are given" if weights else "neither is given",
-                        do="train for a weight file, or take recipe weights, e.g. --random-weights 1")
+    _one_of(weights, random_weights)
     _output(out, weights or model, (".safetensors",))
     if report is not None:
         _output(report, weights or model, (".json",))
     from bhvit.model import deploy_text
     from bhvit.model.config import load_config
     from bhvit.model.deploy import deploy
-    from bhvit.model.random_weights import recipe_float_state
-    from bhvit.model.weights import load
 
     cfg = load_config(model)
     cfg.deployable()
-    state = recipe_float_state(cfg, random_weights) if weights is None else load(weights, cfg, kind="float")
+    state = _float_weights(cfg, weights, random_weights)
     result = deploy(cfg, state, data, out, finetune_epochs=finetune_epochs, calibration_images=calibration_images,
                     report_images=report_images, seed=seed)
     if not result:  # a further process of a fine-tuning
@@ -113,13 +130,15 @@ def import_checkpoint(checkpoint: Path, model: Path, out: Path, as_json: bool) -
 @click.command("export-checkpoint")
 @model_file
 @weights_option
+@random_option
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Torch file, *.pth.")
 @json_option
-def export_checkpoint(model: Path, weights: Path, out: Path, as_json: bool) -> None:
+def export_checkpoint(model: Path, weights: Path | None, random_weights: int | None, out: Path, as_json: bool) -> None:
     """Float weights as a torch file with the authors' parameter names."""
-    _output(out, weights, (".pth", ".pt"))
+    _one_of(weights, random_weights)
+    _output(out, weights or model, (".pth", ".pt"))
     from bhvit.model.checkpoint import export_checkpoint as run
     from bhvit.model.config import load_config
 
-    result = run(weights, load_config(model), out)
+    result = run(_float_weights(load_config(model), weights, random_weights), out)
     emit(result, as_json, f"{out}: {result['tensors']} tensors")

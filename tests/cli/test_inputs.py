@@ -186,6 +186,12 @@ def test_checkpoint_to_deployed_weights(run, pico, state, tmp_path):
     r = run("export-checkpoint", model, "--weights", tmp_path / "f.safetensors", "-o", tmp_path / "back.pth", "--json")
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     assert r.json["tensors"] == len(back) and all(torch.equal(back[k], v) for k, v in state.items())
+    r = run("export-checkpoint", model, "--random-weights", "1", "-o", tmp_path / "recipe.pth")
+    recipe = torch.load(tmp_path / "recipe.pth", weights_only=True)
+    assert r.code == 0 and recipe.keys() == state.keys() and all(torch.equal(recipe[k], v) for k, v in state.items())
+    r = run("export-checkpoint", model, "-o", tmp_path / "none.pth")
+    assert r.code == 2 and not (tmp_path / "none.pth").exists()
+    r.says("neither is given", "--random-weights 1")
     r = run("evaluate", model, "--weights", tmp_path / "f.safetensors", "--data", "random:1")
     assert r.code == 2
     r.says("holds float weights", "bhvit deploy-model")

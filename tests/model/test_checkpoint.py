@@ -38,7 +38,7 @@ def round_trip(cfg, tmp_path) -> int:
     told = import_checkpoint(tmp_path / "a.pth", cfg, tmp_path / "w.safetensors")
     assert told["tensors"] == len(state)
     assert same(weights.load(tmp_path / "w.safetensors", cfg, kind="float"), state)
-    export_checkpoint(tmp_path / "w.safetensors", cfg, tmp_path / "b.pth")
+    export_checkpoint(weights.load(tmp_path / "w.safetensors", cfg, kind="float"), tmp_path / "b.pth")
     assert same(torch.load(tmp_path / "b.pth", weights_only=True), state)
     assert same(read(tmp_path / "b.pth"), state)
     return len(state)
