@@ -27,7 +27,7 @@ class ShellParameters:
     """What the shell has to know about a design. Bytes per beat, beats per frame; clock in kHz; hash: 128 bits.
 
     load: whether constants have to be loaded at start-up. weights: words, and bytes of a word, of each port of weights.
-    asked: ports whose words are asked for, not read over and over.
+    asked: ports whose words are asked for, not read over and over. cycles: interval of the design (0: not known).
     """
 
     in_bytes: int
@@ -42,6 +42,7 @@ class ShellParameters:
     load: bool = False
     weights: tuple[tuple[int, int], ...] = ()
     asked: tuple[int, ...] = ()
+    cycles: int = 0
 
     @classmethod
     def of(cls, design: Design, clock_mhz: float, **others: int) -> ShellParameters:
@@ -63,7 +64,7 @@ class ShellParameters:
         i, o = design.inputs[0], design.outputs[0]
         return cls(i.padded_width // 8, o.padded_width // 8, i.beats, o.beats, round(clock_mhz * 1000),
                    int(build_hash(design), 16), load=bool(design.loads), weights=weights, asked=asked,
-                   **others)
+                   cycles=design.max_cycles, **others)
 
     @property
     def feeder(self) -> bool:

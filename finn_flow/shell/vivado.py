@@ -28,7 +28,7 @@ from ..stitch import TOP, Design
 from . import registers, vivado_reports
 from .boards import Board, wrong_settings
 from .design import CONTROL_TOP, DMA_TOP, FEEDER_TOP, FEEDING, ShellParameters, shell_sources
-from .wiring import UNUSED, feeding_streams, masters, write_tops
+from .wiring import UNUSED, feeding_streams, masters, memory_ports, write_tops
 
 SCRIPTS = Path(__file__).with_name("tcl")
 STEM = "bhvit"
@@ -114,7 +114,7 @@ def prepare(folder: Path, board: Board, settings: Settings, design: Design, cloc
               "family": settings.family, "axi_bits": settings.axi_bits, "clock_mhz": f"{clock_mhz:g}", "jobs": jobs,
               "strategy": settings.strategy, "stem": STEM, "span": registers.SPAN, "dma_vlnv": registers.DMA.vlnv,
               "control_vlnv": registers.CONTROL.vlnv, "accelerator_vlnv": accelerator_vlnv(), "memories": memories,
-              "feeder": int(p.feeder), "feeder_vlnv": registers.FEEDER.vlnv, "feeder_masters": masters(p),
+              "feeder": int(p.feeder), "feeder_vlnv": registers.FEEDER.vlnv, "feeder_ports": memory_ports(p),
               "load": int(p.load), "weight_streams": weights, "blocks": blocks}
     lines = ["# Generated: what tcl/run.tcl builds.", *(f"set bhvit({k}) {tcl(v)}" for k, v in values.items())]
     (folder / "settings.tcl").write_text("\n".join(lines) + "\n")

@@ -6,6 +6,7 @@ come from outside have a fourth part, the feeder: generated here around bhvit_fe
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -62,6 +63,10 @@ def verilog_top(name: str, module: str, parameters: dict[str, int]) -> str:
                    f"{module} with the parameters of a build")
 
 
+#: memory ports of the processing system that the feeder may have, beside that of the DMA
+MEMORY_PORTS = 3
+
+
 # ---- the feeder ---------------------------------------------------------------------------------------------------
 def weight_stream(i: int) -> str:
     """Name of a stream of weights at the feeder and at the accelerator."""
@@ -81,6 +86,21 @@ def feeding_streams(p: ShellParameters) -> list[str]:
 def masters(p: ShellParameters) -> list[str]:
     """AXI read masters of the feeder."""
     return [*(["m_axi_load"] if p.load else []), *(f"m_axi_weight{i}" for i in range(len(p.weights)))]
+
+
+def memory_ports(p: ShellParameters) -> list[list[str]]:
+    """Read masters of the feeder by the memory port of the processing system that they share.
+
+    As few ports as have twice the bytes per cycle that a frame needs, three at most; the master that reads most goes
+    first, each to the port with the least to do. What is loaded once, before the first frame, counts as nothing.
+    """
+    need = {"m_axi_load": 0} | {f"m_axi_weight{i}": words * size for i, (words, size) in enumerate(p.weights)}
+    need = {m: need[m] for m in masters(p)}
+    enough = math.ceil(2 * 8 * sum(need.values()) / (p.axi_bits * p.cycles)) if p.cycles else 1
+    ports: list[list[str]] = [[] for _ in range(max(1, min(MEMORY_PORTS, enough, len(need))))]
+    for m in sorted(need, key=lambda m: -need[m]):
+        min(ports, key=lambda port: (sum(need[n] for n in port), len(port))).append(m)
+    return [sorted(port, key=masters(p).index) for port in ports] if need else []
 
 
 def feeder_ports(p: ShellParameters) -> list[Port]:

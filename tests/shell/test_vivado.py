@@ -75,7 +75,7 @@ def test_scripts_run_through(build, board):
     ps = "processing_system7_0" if board == "pynq_z2" else "zynq_ultra_ps_e_0"
     values = fake.values[f"cell:{ps}"]
     assert "123.5" in [v for k, v in values.items() if "FREQMHZ" in k]
-    assert [v for k, v in values.items() if "DATA_WIDTH" in k] == [str(b.settings["axi_bits"])] * 2
+    assert [v for k, v in values.items() if "DATA_WIDTH" in k] == [str(b.settings["axi_bits"])]
     assert fake.values["project:current"].get("board_connections", "") == b.settings.get("board_connections", "")
     placed = [c for c in fake.calls if c[0] == "assign_bd_address" and "-offset" in c]
     base = 0x40000000 if board == "pynq_z2" else 0xA0000000
@@ -112,10 +112,10 @@ def test_the_feeder_has_its_place(fed_build):
     folder = scripts(fed_build, "zcu104")
     fake = evaluate(folder)
     ps = fake.values["cell:zynq_ultra_ps_e_0"]
-    assert ps["CONFIG.PSU__USE__S_AXI_GP4"] == "1" and ps["CONFIG.PSU__SAXIGP4__DATA_WIDTH"] == "128"
-    assert ("feeder_interconnect/M00_AXI", "zynq_ultra_ps_e_0/S_AXI_HP2_FPD") in fake.buses
+    assert ps["CONFIG.PSU__USE__S_AXI_GP3"] == "1" and ps["CONFIG.PSU__SAXIGP3__DATA_WIDTH"] == "128"
+    assert ("feeder_interconnect_0/M00_AXI", "zynq_ultra_ps_e_0/S_AXI_HP1_FPD") in fake.buses
     assert [b for a, b in fake.buses if a.startswith("feeder_0/m_axi")] == [
-        "feeder_interconnect/S00_AXI", "feeder_interconnect/S01_AXI"]
+        "feeder_interconnect_0/S00_AXI", "feeder_interconnect_0/S01_AXI"]
     placed = {c[-2]: int(c[c.index("-offset") + 1], 16) for c in fake.calls
               if c[0] == "assign_bd_address" and "-offset" in c}
     assert placed == {"dma_0/s_axi/reg0": 0xA0000000, "control_0/s_axi/reg0": 0xA0010000,
@@ -127,17 +127,28 @@ def test_the_feeder_has_its_place(fed_build):
     assert offsets == {r.name: r.offset for b in registers.ALL for r in b.registers}
 
 
-def test_many_ports_of_the_feeder_share_two_memory_ports(fed_build):
-    folder = scripts(fed_build, "zcu104")
-    text = (folder / "tcl" / "block_design.tcl").read_text()
-    (folder / "tcl" / "block_design.tcl").write_text(text.replace("set FEEDER_MASTERS 4", "set FEEDER_MASTERS 1"))
-    fake = evaluate(folder)
+def test_the_feeder_has_as_many_memory_ports_as_its_masters_need(fed_build, monkeypatch):
+    monkeypatch.setattr(vivado, "memory_ports", lambda p: [[m] for m in wiring.masters(p)])
+    fake = evaluate(scripts(fed_build, "zcu104"))
     ps = fake.values["cell:zynq_ultra_ps_e_0"]
-    assert ps["CONFIG.PSU__USE__S_AXI_GP4"] == ps["CONFIG.PSU__USE__S_AXI_GP5"] == "1"
-    for i, cell in enumerate(("feeder_interconnect", "feeder_interconnect_1")):
-        assert (f"{cell}/M00_AXI", f"zynq_ultra_ps_e_0/S_AXI_HP{i + 2}_FPD") in fake.buses
+    assert ps["CONFIG.PSU__USE__S_AXI_GP3"] == ps["CONFIG.PSU__USE__S_AXI_GP4"] == "1"
+    for i in range(2):
+        cell = f"feeder_interconnect_{i}"
+        assert (f"{cell}/M00_AXI", f"zynq_ultra_ps_e_0/S_AXI_HP{i + 1}_FPD") in fake.buses
         assert fake.values[f"cell:{cell}"]["CONFIG.NUM_SI"] == "1"
         assert len([a for a, b in fake.buses if b.startswith(f"{cell}/S00")]) == 1
+
+
+@pytest.mark.parametrize("weights, cycles, load, expected", [
+    ([10, 20], 0, False, [["m_axi_weight0", "m_axi_weight1"]]),                       # interval not known
+    ([400, 400], 200, True, [["m_axi_load", "m_axi_weight0", "m_axi_weight1"]]),      # 4 of 16 bytes per cycle
+    ([400, 500], 100, False, [["m_axi_weight1"], ["m_axi_weight0"]]),                 # 9
+    ([100, 800, 700, 100], 50, True, [["m_axi_weight1"], ["m_axi_weight2"],           # 34
+                                      ["m_axi_load", "m_axi_weight0", "m_axi_weight3"]])])
+def test_masters_by_memory_port(weights, cycles, load, expected):
+    """Bytes per frame decide, not numbers of masters."""
+    p = ShellParameters(1, 1, 1, 1, axi_bits=128, load=load, weights=tuple((w, 1) for w in weights), cycles=cycles)
+    assert wiring.memory_ports(p) == expected
 
 
 @pytest.mark.parametrize("kind, nets", [("build", 14), ("fed_build", 22), ("fetching_build", 24)])
@@ -183,8 +194,8 @@ def test_packaged_registers_and_parameters(build):
 @pytest.mark.parametrize("file, old, new, said", [
     ("block_design.tcl", "validate_bd_design", "validate_bd_desing", "invalid command name"),
     ("block_design.tcl", "accel_rst_n", "accel_reset_n", "no pin control_0/accel_reset_n"),
-    ("block_design.tcl", "S_AXI_HP1_FPD", "S_AXI_HP1", "no interface"),
-    ("block_design.tcl", "PSU__USE__S_AXI_GP3", "PCU__USE__S_AXI_GP3", "has no property"),
+    ("block_design.tcl", "S_AXI_HP0_FPD", "S_AXI_HP0", "no interface"),
+    ("block_design.tcl", "PSU__USE__S_AXI_GP2", "PCU__USE__S_AXI_GP2", "has no property"),
     ("block_design.tcl", "M01_AXI", "M03_AXI", "no interface"),
     ("package_ip.tcl", "-busif $bus", "-busiff $bus", "unknown option -busiff"),
     ("package_ip.tcl", "dict get $block slaves", "dict get $block slave", "key \"slave\" not known"),

@@ -24,21 +24,13 @@ proc bhvit_create_project {root repository} {
   create_bd_design bhvit
 }
 
-# Interconnects of the feeder and their masters. One memory port moves a data width per cycle: more than FEEDER_MASTERS
-# masters get two, the first half of them and the second half.
-set FEEDER_MASTERS 4
+# Interconnects of the feeder and their masters: one for each memory port (wiring.py spreads the masters).
 proc bhvit_feeding {} {
-  global bhvit FEEDER_MASTERS
-  if {!$bhvit(feeder)} {
-    return {}
+  set found {}
+  foreach masters $::bhvit(feeder_ports) {
+    lappend found feeder_interconnect_[expr {[llength $found] / 2}] $masters
   }
-  set masters $bhvit(feeder_masters)
-  if {[llength $masters] <= $FEEDER_MASTERS} {
-    return [list feeder_interconnect $masters]
-  }
-  set half [expr {([llength $masters] + 1) / 2}]
-  return [list feeder_interconnect [lrange $masters 0 [expr {$half - 1}]] \
-    feeder_interconnect_1 [lrange $masters $half end]]
+  return $found
 }
 
 # Cells of the accelerator and its shell, and all connections that do not depend on the processing system.
@@ -49,8 +41,7 @@ proc bhvit_cells {clock} {
     create_bd_cell -type ip -vlnv $vlnv $cell
   }
   create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset reset_0
-  set interconnects [list control_interconnect 1 [expr {$bhvit(feeder) ? 3 : 2}] mm2s_interconnect 1 1 \
-    s2mm_interconnect 1 1]
+  set interconnects [list control_interconnect 1 [expr {$bhvit(feeder) ? 3 : 2}] dma_interconnect 2 1]
   foreach {cell masters} [bhvit_feeding] {
     lappend interconnects $cell [llength $masters] 1
   }
@@ -69,16 +60,17 @@ proc bhvit_cells {clock} {
   connect_bd_net [get_bd_pins control_0/accel_rst_n] [get_bd_pins accelerator_0/ap_rst_n]
   connect_bd_intf_net [get_bd_intf_pins control_interconnect/M00_AXI] [get_bd_intf_pins dma_0/s_axi]
   connect_bd_intf_net [get_bd_intf_pins control_interconnect/M01_AXI] [get_bd_intf_pins control_0/s_axi]
-  connect_bd_intf_net [get_bd_intf_pins dma_0/m_axi_mm2s] [get_bd_intf_pins mm2s_interconnect/S00_AXI]
-  connect_bd_intf_net [get_bd_intf_pins dma_0/m_axi_s2mm] [get_bd_intf_pins s2mm_interconnect/S00_AXI]
+  # one of them only reads, the other only writes: a port carries both at full speed
+  connect_bd_intf_net [get_bd_intf_pins dma_0/m_axi_mm2s] [get_bd_intf_pins dma_interconnect/S00_AXI]
+  connect_bd_intf_net [get_bd_intf_pins dma_0/m_axi_s2mm] [get_bd_intf_pins dma_interconnect/S01_AXI]
   foreach pin {dma_0/ap_clk control_0/ap_clk accelerator_0/ap_clk reset_0/slowest_sync_clk control_interconnect/aclk
-      mm2s_interconnect/aclk s2mm_interconnect/aclk} {
+      dma_interconnect/aclk} {
     connect_bd_net $clock [get_bd_pins $pin]
   }
   foreach pin {dma_0/ap_rst_n control_0/ap_rst_n} {
     connect_bd_net [get_bd_pins reset_0/peripheral_aresetn] [get_bd_pins $pin]
   }
-  foreach cell {control_interconnect mm2s_interconnect s2mm_interconnect} {
+  foreach cell {control_interconnect dma_interconnect} {
     connect_bd_net [get_bd_pins reset_0/interconnect_aresetn] [get_bd_pins $cell/aresetn]
   }
   if {$bhvit(feeder)} {
@@ -117,8 +109,8 @@ proc bhvit_feeder {clock} {
   connect_bd_net [get_bd_pins reset_0/peripheral_aresetn] [get_bd_pins feeder_0/ap_rst_n]
 }
 
-# Zynq UltraScale+: control over M_AXI_HPM0_FPD, memory over S_AXI_HP0_FPD (read), S_AXI_HP1_FPD (write) and, for the
-# feeder, S_AXI_HP2_FPD and, if it has many ports, S_AXI_HP3_FPD (read).
+# Zynq UltraScale+: control over M_AXI_HPM0_FPD, the DMA's memory over S_AXI_HP0_FPD, the feeder's over S_AXI_HP1_FPD to
+# S_AXI_HP3_FPD, as many as it needs.
 proc bhvit_block_design_zynq_ultra {} {
   global bhvit
   set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e zynq_ultra_ps_e_0]
@@ -128,15 +120,14 @@ proc bhvit_block_design_zynq_ultra {} {
   set_property -dict [list \
     CONFIG.PSU__USE__M_AXI_GP0 1 CONFIG.PSU__USE__M_AXI_GP1 0 CONFIG.PSU__USE__M_AXI_GP2 0 \
     CONFIG.PSU__USE__S_AXI_GP2 1 CONFIG.PSU__SAXIGP2__DATA_WIDTH $bhvit(axi_bits) \
-    CONFIG.PSU__USE__S_AXI_GP3 1 CONFIG.PSU__SAXIGP3__DATA_WIDTH $bhvit(axi_bits) \
     CONFIG.PSU__USE__IRQ0 0 CONFIG.PSU__USE__IRQ1 0 \
     CONFIG.PSU__FPGA_PL0_ENABLE 1 CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ $bhvit(clock_mhz)] $ps
   set clock [get_bd_pins zynq_ultra_ps_e_0/pl_clk0]
   bhvit_cells $clock
-  foreach pin {maxihpm0_fpd_aclk saxihp0_fpd_aclk saxihp1_fpd_aclk} {
+  foreach pin {maxihpm0_fpd_aclk saxihp0_fpd_aclk} {
     connect_bd_net $clock [get_bd_pins zynq_ultra_ps_e_0/$pin]
   }
-  set i 2
+  set i 1
   foreach {cell masters} [bhvit_feeding] {
     set gp [expr {$i + 2}]
     set_property -dict [list CONFIG.PSU__USE__S_AXI_GP$gp 1 CONFIG.PSU__SAXIGP${gp}__DATA_WIDTH $bhvit(axi_bits)] $ps
@@ -144,12 +135,11 @@ proc bhvit_block_design_zynq_ultra {} {
     incr i
   }
   connect_bd_net [get_bd_pins zynq_ultra_ps_e_0/pl_resetn0] [get_bd_pins reset_0/ext_reset_in]
-  bhvit_ports zynq_ultra_ps_e_0 M_AXI_HPM0_FPD S_AXI_HP0_FPD S_AXI_HP1_FPD {S_AXI_HP2_FPD S_AXI_HP3_FPD}
+  bhvit_ports zynq_ultra_ps_e_0 M_AXI_HPM0_FPD S_AXI_HP0_FPD {S_AXI_HP1_FPD S_AXI_HP2_FPD S_AXI_HP3_FPD}
   bhvit_addresses zynq_ultra_ps_e_0/Data 0xA0000000
 }
 
-# Zynq-7000: control over M_AXI_GP0, memory over S_AXI_HP0 (read), S_AXI_HP1 (write) and, for the feeder, S_AXI_HP2
-# and, if it has many ports, S_AXI_HP3 (read).
+# Zynq-7000: control over M_AXI_GP0, the DMA's memory over S_AXI_HP0, the feeder's over S_AXI_HP1 to S_AXI_HP3.
 proc bhvit_block_design_zynq_7000 {} {
   global bhvit
   set ps [create_bd_cell -type ip -vlnv xilinx.com:ip:processing_system7 processing_system7_0]
@@ -158,29 +148,27 @@ proc bhvit_block_design_zynq_7000 {} {
       -config {make_external "FIXED_IO, DDR" apply_board_preset 1 Master Disable Slave Disable} $ps
   }
   set_property -dict [list \
-    CONFIG.PCW_USE_M_AXI_GP0 1 CONFIG.PCW_USE_S_AXI_HP0 1 CONFIG.PCW_USE_S_AXI_HP1 1 \
-    CONFIG.PCW_S_AXI_HP0_DATA_WIDTH $bhvit(axi_bits) CONFIG.PCW_S_AXI_HP1_DATA_WIDTH $bhvit(axi_bits) \
+    CONFIG.PCW_USE_M_AXI_GP0 1 CONFIG.PCW_USE_S_AXI_HP0 1 CONFIG.PCW_S_AXI_HP0_DATA_WIDTH $bhvit(axi_bits) \
     CONFIG.PCW_EN_CLK0_PORT 1 CONFIG.PCW_EN_RST0_PORT 1 CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ $bhvit(clock_mhz)] $ps
   set clock [get_bd_pins processing_system7_0/FCLK_CLK0]
   bhvit_cells $clock
-  foreach pin {M_AXI_GP0_ACLK S_AXI_HP0_ACLK S_AXI_HP1_ACLK} {
+  foreach pin {M_AXI_GP0_ACLK S_AXI_HP0_ACLK} {
     connect_bd_net $clock [get_bd_pins processing_system7_0/$pin]
   }
-  set i 2
+  set i 1
   foreach {cell masters} [bhvit_feeding] {
     set_property -dict [list CONFIG.PCW_USE_S_AXI_HP$i 1 CONFIG.PCW_S_AXI_HP${i}_DATA_WIDTH $bhvit(axi_bits)] $ps
     connect_bd_net $clock [get_bd_pins processing_system7_0/S_AXI_HP${i}_ACLK]
     incr i
   }
   connect_bd_net [get_bd_pins processing_system7_0/FCLK_RESET0_N] [get_bd_pins reset_0/ext_reset_in]
-  bhvit_ports processing_system7_0 M_AXI_GP0 S_AXI_HP0 S_AXI_HP1 {S_AXI_HP2 S_AXI_HP3}
+  bhvit_ports processing_system7_0 M_AXI_GP0 S_AXI_HP0 {S_AXI_HP1 S_AXI_HP2 S_AXI_HP3}
   bhvit_addresses processing_system7_0/Data 0x40000000
 }
 
-proc bhvit_ports {ps control read write feed} {
+proc bhvit_ports {ps control dma feed} {
   connect_bd_intf_net [get_bd_intf_pins $ps/$control] [get_bd_intf_pins control_interconnect/S00_AXI]
-  connect_bd_intf_net [get_bd_intf_pins mm2s_interconnect/M00_AXI] [get_bd_intf_pins $ps/$read]
-  connect_bd_intf_net [get_bd_intf_pins s2mm_interconnect/M00_AXI] [get_bd_intf_pins $ps/$write]
+  connect_bd_intf_net [get_bd_intf_pins dma_interconnect/M00_AXI] [get_bd_intf_pins $ps/$dma]
   foreach {cell masters} [bhvit_feeding] port $feed {
     if {$cell ne ""} {
       connect_bd_intf_net [get_bd_intf_pins $cell/M00_AXI] [get_bd_intf_pins $ps/$port]
