@@ -129,7 +129,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         "distinct_outputs": len(np.unique(got, axis=0)) if done else 0,
         "top1_torch": _top1(want, reference.labels), "top1_rtl": _top1(got, reference.labels) if done else None,
         "latency_cycles": result.latency if done else None, "interval_cycles": interval,
-        "mean_interval_cycles": mean,
+        "mean_interval_cycles": mean, "input_interval_cycles": None if stalled else result.input_interval,
         "clock_mhz": clock_mhz, "clock_source": clock_source, "fps": clock_mhz * 1e6 / pace if pace else None,
         "stalls": {"seed": stalls.seed, "input_percent": stalls.input_percent,
                    "output_percent": stalls.output_percent, "burst_cycles": stalls.burst} if stalled else None,

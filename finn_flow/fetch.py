@@ -77,12 +77,12 @@ class Plan:
         return found
 
 
-def plan(model: ModelWrapper, first: int) -> Plan:
+def plan(model: ModelWrapper) -> Plan:
     """Ports for the layers whose sets are fetched, the largest first to the port with the least to do.
 
-    Args:
-        first: number of the first port.
+    Their numbers follow those of the streamed memories.
     """
+    first = sum(len(load.streamed(ops.layer_from_node(n))) for n in model.graph.node)
     held = []
     for n in model.graph.node:
         if ops.layer_from_node(n).held:

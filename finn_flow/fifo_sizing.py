@@ -106,7 +106,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         result, states = sim.run(x, throttle=throttle, depths=depths, patience=patience)
         cycles, rounds = cycles + result.cycles, rounds + 1
         log(f"FIFO sizing: {what}: {frames} frames, {result.cycles} cycles"
-            + (f", interval {found:.0f} (at the input {taken(result.input_frame_cycles[0]):.0f})"
+            + (f", interval {found:.0f} (at the input {result.input_interval or 0:.0f})"
                if (found := pace(result)) else "") + f", status {result.status}")
         return result, states
 
@@ -145,7 +145,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         return keeps(r) and reached(r) <= strict
 
     def reached(r: SimResult) -> float:  # at the input while the pipeline is full: what leaves at the end leaves faster
-        return max(pace(r) or math.inf, taken(r.input_frame_cycles[0]))
+        return max(pace(r) or math.inf, r.input_interval or math.inf)
 
     def mbit(d: Mapping[str, int]) -> float:
         return sum(d[n] * widths[n] for n in d) / 1e6
@@ -200,12 +200,6 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     raise SizingFailed("The sized design does not keep the interval of the unlimited one.", where=_where(states),
                        why=f"interval {steady} against {interval} cycles, status {result.status}",
                        do="report this network")
-
-
-def taken(starts: list[int]) -> float:
-    """Mean cycles between the last third of the frames that went in, given when each did."""
-    last = starts[-(len(starts) // 3 + 1):]
-    return (last[-1] - last[0]) / max(1, len(last) - 1)
 
 
 def grow(depths: Mapping[str, int], marks: Mapping[str, int], bounds: Mapping[str, int],

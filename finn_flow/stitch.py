@@ -157,7 +157,7 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
     segments: list[load.Segment] = []
     weights: list[dict[str, Any]] = []
     bus = "load"
-    fetched = fetch.plan(model, sum(len(load.streamed(ops.layer_from_node(n))) for n in model.graph.node))
+    fetched = fetch.plan(model)
     for n in model.graph.node:
         layer, constants = ops.layer_of(n, model)
         if n.name in hls:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -53,10 +54,10 @@ class SynthResult:
         return self.lut + self.lutram + self.srl
 
 
-def dependencies(top: Path) -> list[Path]:
-    """RTL files of ``top`` and of every ``bv_*`` module that it instantiates, directly or not."""
+def dependencies(*tops: Path) -> list[Path]:
+    """RTL files of ``tops`` and of every ``bv_*`` module that they instantiate, directly or not."""
     cells = {m: f for f in sorted(RTL.glob("*.sv")) for m in re.findall(r"^module\s+(bv_\w+)", f.read_text(), re.M)}
-    todo, found = [top], {}
+    todo, found = list(tops), {}
     while todo:
         f = todo.pop()
         if f in found:
@@ -194,7 +195,8 @@ def _groups(todo: list[Instance]) -> list[list[Instance]]:
 
 def instance_files(layer: Layer, name: str, constants: Constants) -> dict[str, str]:
     """Verilog and memory images of one instance by file name; module ``name`` is on top."""
-    files = {f.name: f.read_text() for f in dependencies(sources(type(layer))[-1])}
+    tops = [sources(type(layer))[-1], *([RTL / "bv_sets.sv"] if layer.held else [])]  # the wrapper has both
+    files = {f.name: f.read_text() for f in dependencies(*tops)}
     files |= {f: "\n".join(x) + "\n" for f, x in memory_files(layer, name, constants).items()}
     return {**files, f"{name}.v": wrapper(layer, name, constants)}
 
@@ -214,6 +216,20 @@ def count_cells(top: str, files: dict[str, str], log: Path, *, family: str = "xc
     return _result(*_run_one(Top(top, files, parameters or {}), log, family, timeout)[:2], top)
 
 
+def count_shared(module: str, parameters: dict[str, int], *, cache: Path, family: str = "xcup") -> SynthResult:
+    """Like :func:`count_cells` for a module of ``rtl/`` that belongs to no layer; the result is kept in ``cache``."""
+    files = {f.name: f.read_text() for f in dependencies(RTL / f"{module}.sv")}
+    top = Top(module, files, parameters)
+    text = json.dumps([files, STUB, script([top], family)], sort_keys=True)
+    kept = Path(cache) / f"{module}_{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
+    if not kept.exists():
+        found = count_cells(module, files, kept.with_suffix(".log"), family=family, parameters=parameters)
+        tmp = kept.with_suffix(f".{os.getpid()}")
+        tmp.write_text(json.dumps(asdict(found), indent=1))
+        tmp.rename(kept)
+    return SynthResult(**json.loads(kept.read_text()))
+
+
 def _run_one(top: Top, log: Path, family: str, timeout: float) -> list[str]:
     found: list[str] = []
     run([top], log, family=family, timeout=timeout, done=lambda _, texts: found.extend(texts))
@@ -225,5 +241,5 @@ def _result(stat: str, circuit: str, top: str) -> SynthResult:
     return replace(parse(json.loads(stat)), levels=path.levels, path=path.cells)
 
 
-__all__ = ["Instance", "SynthResult", "SynthesisError", "count_cells", "dependencies", "instance_files", "netlist",
-           "parse", "synthesize", "synthesize_all"]
+__all__ = ["Instance", "SynthResult", "SynthesisError", "count_cells", "count_shared", "dependencies", "instance_files",
+           "netlist", "parse", "synthesize", "synthesize_all"]

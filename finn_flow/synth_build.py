@@ -14,10 +14,10 @@ from typing import Any
 
 from bhvit.errors import UserError
 
-from . import graph, ops
+from . import fetch, graph, ops
 from .layers.base import Constants, Layer
 from .netlist import LIMIT
-from .synth import SynthResult, synthesize_all
+from .synth import SynthResult, count_shared, synthesize_all
 
 KEYS = {"LUT": "lut", "LUTRAM": "lutram", "SRL": "srl", "FF": "ff", "CARRY4": "carry", "DSP": "dsp",
         "BRAM_18K": "bram18", "URAM": "uram"}
@@ -31,6 +31,11 @@ def instance_key(layer: Layer, constants: Constants) -> str:
     for k in sorted(constants):
         h.update(k.encode() + constants[k].tobytes())
     return h.hexdigest()
+
+
+def counts(result: SynthResult) -> dict[str, int]:
+    """Primitives by the names of reports."""
+    return {k: getattr(result, v) for k, v in KEYS.items()}
 
 
 def formula_errors(pairs: list[tuple[Layer, SynthResult]]) -> dict[str, dict[str, float]]:
@@ -60,7 +65,8 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
         folder: a finished build. jobs: Yosys processes at a time. progress: called with (done, all, name).
         stems: only these kinds of layers (the total is then partial and says so).
     Returns:
-        {"layers": {node: counts}, "total": counts, "distinct_instances", "source": "Yosys", "note",
+        {"layers": {node or port of fetched sets: counts}, "total": counts, "distinct_instances", "source": "Yosys",
+        "note",
         "formula_errors": see :func:`formula_errors`, "levels": {node: logic levels},
         "long_paths": {node: path} of more than ``LIMIT`` levels}.
     """
@@ -81,7 +87,10 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
     found = synthesize_all(list(work.values()), cache=folder / "synth", jobs=jobs,
                            progress=progress and (lambda n, stem: progress(n, len(work), stem)))
     done = dict(zip(work, found, strict=True))
-    layers = {name: {k: getattr(done[key], v) for k, v in KEYS.items()} for name, key in nodes.items()}
+    layers = {name: counts(done[key]) for name, key in nodes.items()}
+    if stems is None:  # what layers share that fetch their constants; the formulas count it with the layers
+        layers |= {port.name: counts(count_shared("bv_fetch", {"ASKERS": len(port.nodes)}, cache=folder / "synth"))
+                   for port in fetch.plan(model).ports}
     total = {k: sum(v[k] for v in layers.values()) for k in KEYS}
     out = {"layers": layers, "total": total, "distinct_instances": len(work), "instances": len(nodes),
            "source": "Yosys", "complete": stems is None,

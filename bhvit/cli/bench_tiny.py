@@ -21,7 +21,7 @@ PARTS = ("stalls", "synth")
 @click.argument("build_file", type=click.Path(path_type=Path, dir_okay=False),
                 default=ROOT / "configs" / "build" / "bhvit_tiny_zcu104.yaml")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Build folder (default build/NAME_OF_THE_FILE).")
-@click.option("--data", default="random:1", show_default=True, help="Images, e.g. imagefolder:DIR for photographs.")
+@click.option("--data", help="Images, e.g. imagefolder:DIR for photographs (default random:1).")
 @click.option("--reference", type=click.Path(path_type=Path),
               help="npz with images and integer logits instead of --data.")
 @click.option("-n", "images", type=click.IntRange(min=2), default=36, show_default=True, help="Number of images.")
@@ -32,7 +32,7 @@ PARTS = ("stalls", "synth")
 @click.option("--skip", multiple=True, type=click.Choice(PARTS), help="Leave a part out. Repeatable.")
 @click.option("--fresh", is_flag=True, help="Build again, complete or not.")
 @json_option
-def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | None, images: int, stalled: int,
+def bench_tiny(build_file: Path, out: Path | None, data: str | None, reference: Path | None, images: int, stalled: int,
                bandwidth: float, pairs: tuple[str, ...], skip: tuple[str, ...], fresh: bool, as_json: bool) -> None:
     """Build BHViT-tiny (or another BUILD_FILE), simulate and synthesize it; writes BUILD_FOLDER/report/record.json.
 
@@ -41,7 +41,7 @@ def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | 
     from bhvit.finn_flow.build import build, cosim
     from bhvit.finn_flow.config import load_config
     from bhvit.finn_flow.devices import device_of
-    from bhvit.finn_flow.explore import large
+    from bhvit.finn_flow.explore import design, large
     from bhvit.finn_flow.sim.design import Design
     from bhvit.finn_flow.synth_build import synthesize_build
 
@@ -49,9 +49,13 @@ def bench_tiny(build_file: Path, out: Path | None, data: str, reference: Path | 
     if device_of(config.device) is None:
         raise UserError("The device's resources are not known.", build_file, config.device,
                         "name a part that finn_flow/devices.py lists")
+    design.target_of(config)  # the limit of the interval
+    if data is not None and reference is not None:
+        raise UserError("Give either --data or --reference.", where="command line", why="both are given")
     out = out or Path("build") / build_file.stem
     build(config, out, fresh=fresh)
-    source = {"data": None if reference else data, "reference": reference,
+    data = data or (None if reference else "random:1")
+    source = {"data": data, "reference": reference,
               "bandwidth": bandwidth if Design.load(out / "stitched_ip").weights else 0.0}
     plain = cosim(out, images=images, **source)
     slow = None if "stalls" in skip else cosim(out, images=stalled, stalls=1, **source)

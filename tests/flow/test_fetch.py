@@ -15,6 +15,8 @@ from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.layers.storage import DISTRIBUTED, ULTRA, Store
 from bhvit.finn_flow.sim.design import DesignSim
 from bhvit.finn_flow.sim.verilate import Stalls
+from bhvit.finn_flow.synth import instance_files
+from bhvit.finn_flow.synth_build import synthesize_build
 
 from . import networks
 from .test_stitch import streaming
@@ -93,13 +95,33 @@ def test_a_wrong_set_is_noticed(built):
         image.write_bytes(right)
 
 
+def test_synthesis(built, monkeypatch):
+    """What fetches the sets is synthesized with the layers, and what they share is counted once for each port."""
+    design, *_ = built
+    model = ops.load(design.folder / "graph.onnx")
+    held = [n for n in model.graph.node if ops.layer_from_node(n).held]
+    for n in held:
+        layer, constants = ops.layer_of(n, model)
+        assert {"bv_sets.sv", "bv_binary_linear.sv", "bv_threshold.sv"} & set(instance_files(layer, "dut", constants)) \
+            == {"bv_sets.sv", f"bv_{layer.stem}.sv"}
+    (design.folder.parent / "report").mkdir(exist_ok=True)
+    monkeypatch.setattr(fetch, "PORTS", 1)
+    told = synthesize_build(design.folder.parent)
+    (port,) = design.weights
+    shared = told["layers"][port["port"].removesuffix("_V")]
+    assert shared["LUT"] > 0 and shared["FF"] > 0 and told["complete"]
+    assert told["total"]["FF"] == sum(v["FF"] for v in told["layers"].values())
+    assert len(held) == 2 and told["instances"] == len(told["layers"]) - 1
+    assert synthesize_build(design.folder.parent) == told, "from what is kept"
+
+
 def test_ports_share_the_work(monkeypatch):
     model, _, _ = engine(monkeypatch, ports=2)
-    plan = fetch.plan(model, 3)
-    assert [p.name for p in plan.ports] == ["weight3", "weight4"] and set(plan.offsets.values()) == {0}
+    plan = fetch.plan(model)
+    assert [p.name for p in plan.ports] == ["weight0", "weight1"] and set(plan.offsets.values()) == {0}
     assert len(plan.ports[0].image) > len(plan.ports[1].image)
     monkeypatch.setattr(fetch, "PORTS", 1)
-    plan = fetch.plan(model, 0)
+    plan = fetch.plan(model)
     (port,) = plan.ports
     assert sorted(plan.offsets.values())[1] % 64 == 0 and len(port.nodes) == 2
 
