@@ -29,6 +29,8 @@ from .stitch import Design
 
 #: frames before the wrong one that a trace replays when the wrong one alone does not show the difference
 REPLAY = 32
+#: bytes that the values of the frames of a replay may take: of all streams, golden and traced
+REPLAY_BYTES = 4 << 30
 #: frames from which the histogram of attention levels is counted
 LEVEL_FRAMES = 8
 
@@ -148,12 +150,19 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
         out["message"] = f"The simulation ended abnormally (status {result.status}): {_first_line(result.log)}"
     elif exact < len(images):
         k = int(np.argmin(equal))
-        out["difference"] = find_difference(design, work, images, want, k, jobs=jobs)
+        out["message"] = f"Frame {k} is the first wrong one."
+        _write(report, out)  # the search takes long
+        out["difference"] = find_difference(design, work, images, want, k, jobs=jobs, stalls=stalls,
+                                            bandwidth=bandwidth)
         out["message"] = _difference_text(out["difference"])
+    _write(report, out)
+    return out
+
+
+def _write(report: Path | None, out: dict[str, Any]) -> None:
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(out, indent=2) + "\n")
-    return out
 
 
 def _fitting(design: Design, images: np.ndarray, source: str = "") -> np.ndarray:
@@ -278,28 +287,34 @@ def _standstill_text(s: dict[str, Any]) -> str:
 
 
 def find_difference(design: Design, work: Path, images: np.ndarray, want: np.ndarray, frame: int, *,
-                    jobs: int = 2) -> dict[str, Any]:
+                    jobs: int = 2, stalls: Stalls = NO_STALLS, bandwidth: float = 0.0) -> dict[str, Any]:
     """The first layer in dataflow order whose RTL output differs from its golden model.
 
+    The wrong frame is replayed alone, then with as many before it as memory allows.
+
     Args:
-        images, want: all frames and expected outputs. frame: the first wrong one.
+        images, want: all frames and expected outputs. frame: the first wrong one. stalls, bandwidth: those of the run
+        in which it was wrong.
     """
     model = ops.load(design.folder / "graph.onnx")
     sim = DesignSim(design, work, "trace", optimize="-O0", jobs=jobs)
     streams = {n.name: ops.layer_from_node(n).inputs()[0] for n in graph.fifos(model)}
-    replays = [frame] if frame == 0 else [frame, max(0, frame - REPLAY)]
+    elements = sum(st.tokens * st.channels * ops.layer_from_node(n).passes for n, st in
+                   ((n, streams[n.name]) for n in graph.fifos(model)))
+    before = min(REPLAY, frame, max(1, REPLAY_BYTES // (16 * max(1, elements))))
+    replays = [frame] if frame == 0 else [frame, frame - before]
     for first in replays:
         x = images[first: frame + 1]
         values = ops.execute(model, {model.graph.input[0].name: x}, keep="*")
-        traces = sim.trace(x, streams)
+        traces = sim.trace(x, streams, stalls=stalls, bandwidth=bandwidth)
         producer = {t: n for n in model.graph.node for t in n.output}
         gates, order = graph.gates(model), {}
         for n in graph.fifos(model):
             tensor, st = n.input[0], streams[n.name]
             golden = np.asarray(values[tensor]).astype(np.int64)
-            got = traces[n.name]
+            got, slots, rounds = traces[n.name], None, 1
             if n.name in gates:  # the engine's first FIFO shows in which order frames and rounds went through it
-                slots = order.setdefault(gates[n.name], _slots(st, golden, got))
+                slots, rounds = order.setdefault(gates[n.name], _slots(st, golden, got)), golden.shape[1]
                 golden = golden.reshape(-1, *st.dims)[slots]
             expected = st.to_elements(golden.reshape(-1, *st.dims))
             m = min(len(got), len(expected))
@@ -314,6 +329,8 @@ def find_difference(design: Design, work: Path, images: np.ndarray, want: np.nda
                 return {**where, "kind": "missing", "beats_expected": len(expected), "beats_got": len(got)}
             beat, e = map(int, bad[0])
             f, token, channel = _position(st, beat, e)
+            f, turn = divmod(slots[f], rounds) if slots is not None else (f, None)
+            where |= {} if turn is None else {"round": turn}
             return {**where, "frame": first + f, "token": token, "channel": channel,
                     "expected": int(expected[beat, e]), "got": int(got[beat, e]), "wrong_elements": len(bad)}
         y = np.asarray(values[model.graph.output[0].name]).reshape(len(x), -1)[-1]
@@ -322,7 +339,7 @@ def find_difference(design: Design, work: Path, images: np.ndarray, want: np.nda
             return {"kind": "graph", "layer": "hardware graph", "stem": "", "tensor": model.graph.output[0].name,
                     "frame": frame, "token": 0, "channel": bad, "expected": int(want[frame][bad]), "got": int(y[bad])}
     return {"kind": "not reproduced", "layer": "", "stem": "", "tensor": "", "frame": frame,
-            "replayed_frames": frame + 1 - replays[-1]}
+            "replayed_frames": frame + 1 - replays[-1], "stalls": stalls != NO_STALLS or bandwidth > 0}
 
 
 def _slots(st: Any, golden: np.ndarray, got: np.ndarray) -> list[int]:
@@ -353,13 +370,15 @@ def _position(st: Any, beat: int, element: int) -> tuple[int, int, int]:
 
 def _difference_text(d: dict[str, Any]) -> str:
     if d["kind"] == "rtl":
-        return (f"First difference: frame {d['frame']}, layer {d['layer']} ({d['stem']}), token {d['token']}, channel "
-                f"{d['channel']}: expected {d['expected']}, got {d['got']}.")
+        turn = f", round {d['round']} of its engine" if "round" in d else ""
+        return (f"First difference: frame {d['frame']}{turn}, layer {d['layer']} ({d['stem']}), token {d['token']}, "
+                f"channel {d['channel']}: expected {d['expected']}, got {d['got']}.")
     if d["kind"] == "missing":
         return (f"Layer {d['layer']} ({d['stem']}) gave {d['beats_got']} beats instead of {d['beats_expected']} in a "
                 f"replay of {d['replayed_frames']} frames.")
     if d["kind"] == "graph":
         return (f"The RTL equals the hardware graph, but the hardware graph differs from PyTorch: frame {d['frame']}, "
                 f"output {d['channel']}: expected {d['expected']}, got {d['got']}. The lowering is wrong.")
+    why = "it depends on when stalls come, or " if d["stalls"] else ""
     return (f"Frame {d['frame']} is wrong in the long run but right when the last {d['replayed_frames']} frames are "
-            "replayed: state is carried from frame to frame.")
+            f"replayed: {why}state is carried from frame to frame.")

@@ -74,6 +74,24 @@ def test_a_wrong_lowering_is_told_apart(built):
     assert out["top1_rtl"] is None
 
 
+def test_a_difference_that_does_not_come_back(built, tmp_path):
+    """Replays have the stalls of the run, and what is said does not blame the kernels' state alone."""
+    folder, ref = built
+    design = cosim.Design.load(folder / "stitched_ip")
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        run = cosim.DesignSim.run
+        patch.setattr(cosim.DesignSim, "run", lambda self, x, **k: asked.append((len(x), k["stalls"])) or run(self, x, **k))
+        d = cosim.find_difference(design, tmp_path / "sim", ref.images, cosim.expected_outputs(ref.logits, design), 5,
+                                  stalls=Stalls(3, 40, 40))
+    assert asked == [(1, Stalls(3, 40, 40)), (6, Stalls(3, 40, 40))]
+    assert d["kind"] == "not reproduced" and "when stalls come, or state is carried" in cosim._difference_text(d)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cosim, "REPLAY_BYTES", 1)
+        assert cosim.find_difference(design, tmp_path / "sim", ref.images, cosim.expected_outputs(ref.logits, design),
+                                     5)["replayed_frames"] == 2
+
+
 def test_a_standstill_names_the_fifos(built, tmp_path):
     folder, ref = built
     model = ops.load(folder / "stitched_ip/graph.onnx")

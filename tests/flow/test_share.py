@@ -117,11 +117,12 @@ def test_difference_in_an_engine_is_found(built, monkeypatch):
         images, logits = r["images"][:3], r["logits"][:3]
     memory.write_text("\n".join(lines[:2 * third] + changed) + "\n")
     try:
-        found = cosim.find_difference(design, built / "sim", images, cosim.expected_outputs(logits, design), 0)
+        found = cosim.find_difference(design, built / "sim", images, cosim.expected_outputs(logits, design), 2)
     finally:
         memory.write_text("\n".join(lines) + "\n")
     assert found["kind"] == "rtl" and found["layer"].startswith("stage3_block1to3_mlp_fc1_binary_linear"), found
-    assert found["frame"] // 3 == 0 and found["frame"] % 3 == 2
+    assert (found["frame"], found["round"]) == (2, 2)
+    assert ": frame 2, round 2 of its engine, layer stage3" in cosim._difference_text(found)
 
 
 def test_engines_have_room_for_every_new_frame(built, tmp_path):
