@@ -158,11 +158,10 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
         for line in implementation.lines(table):
             ctx.say("  " + line)
     implementation.refuse_without_verilog(model, verilog, ctx.folder)  # depths are those of the design as it is
-    ultra = memory_plan.has_ultra(device_of(ctx.config.device), ctx.config.memory)
     with scratch(ctx.folder / "fifo_sizing") as work:
         model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
                                                hls_rtl=verilog, small=ctx.config.fifos == "small",
-                                               wanted=ctx.config.cycles, ultra=ultra)
+                                               wanted=ctx.config.cycles, ultra=ctx.config.fifo_memory)
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model
@@ -219,7 +218,7 @@ STEPS = (
     Step("step_bhvit_fold", step_fold, ("clock_mhz", "target_fps", "target_cycles", "folding_file", "share",
                                         "in_flight", "implementation", "optimize", "fold_memory"),
          ("report/auto_folding_config.json",)),
-    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend", "fifos"),
+    Step("step_bhvit_size_fifos", step_size_fifos, ("hls_rtl", "backend", "fifos", "fifo_memory"),
          ("report/fifo_sizing.json", "report/implementation.json")),
     Step("step_bhvit_plan_memory", step_plan_memory, ("memory", "board", "part"), ("report/memory.json",),
          checked=False),

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bhvit.errors import UserError
 
+from .devices import Device, device_of
+
 
 class Weights(BaseModel):
     """Exactly one of a weight file and a seed of recipe weights."""
@@ -42,6 +44,10 @@ class MemoryConfig(BaseModel):
                              "fetch the others from the memory of the system: [3]")
     styles: dict[str, Literal["distributed", "block", "ultra", "stream"]] = Field(
         {}, description="styles that are given: {node.MEMORY: style}; stream: weights stay in the memory of the system")
+
+    def may_be_ultra(self, device: Device | None) -> bool:
+        """Whether buffers may be UltraRAM: the device has it, or is not known, and the plan may use it."""
+        return self.plan == "auto" and (device is None or device.uram > 0)
 
 
 class BuildConfig(BaseModel):
@@ -123,6 +129,11 @@ class BuildConfig(BaseModel):
             return {"device": self.device, **self.memory.model_dump(mode="json")}
         return {**({"fetch": self.memory.fetch} if self.memory.fetch else {}),
                 **{k: v for k, v in self.memory.styles.items() if v == "stream"}}
+
+    @property
+    def fifo_memory(self) -> bool:
+        """What FIFO sizing reads of device and memories: whether there is UltraRAM to use."""
+        return self.memory.may_be_ultra(device_of(self.device))
 
     @property
     def cycles(self) -> int | None:

@@ -24,7 +24,7 @@ from bhvit.progress import Progress
 
 from . import graph, ops
 from .sim.design import LONG, DesignSim, FifoState
-from .sim.verilate import NO_STALLS, SimResult, Stalls
+from .sim.verilate import NO_STALLS, STANDSTILL, SimResult, Stalls
 from .stitch import Design
 
 #: frames before the wrong one that a trace replays when the wrong one alone does not show the difference
@@ -143,7 +143,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
     levels = reference.qd_levels or qd_levels(ops.load(design.folder / "graph.onnx"), images[:LEVEL_FRAMES])
     if levels is not None:
         out["qd_levels"] = levels
-    if result.status == 3:
+    if result.status == STANDSTILL:
         out["standstill"] = standstill(states, result)
         out["message"] = _standstill_text(out["standstill"])
     elif result.status:
@@ -197,7 +197,7 @@ def outputs(design_dir: Path, work: Path, images: np.ndarray, *, jobs: int = 2, 
     result, states = _run(DesignSim(design, work, "run", jobs=jobs), images, NO_STALLS, quiet)
     if result.status:
         raise CheckFailed("The simulated design stopped.", design_dir,
-                          _standstill_text(standstill(states, result)) if result.status == 3
+                          _standstill_text(standstill(states, result)) if result.status == STANDSTILL
                           else _first_line(result.log))
     return result.outputs[0].reshape(len(images), -1)
 

@@ -26,7 +26,7 @@ from .fifo_snap import Snapper
 from .fifo_trim import Trimmer
 from .memory_plan import least_price
 from .sim.design import SHORT, DesignSim, FifoState
-from .sim.verilate import SimResult
+from .sim.verilate import STANDSTILL, SimResult
 from .stitch import stitch
 
 #: more frames than any FIFO should ever hold
@@ -39,8 +39,10 @@ TOLERANCE = 0.01
 BACK = 8
 #: FIFOs of fewer beats are made deeper before others: their memories have 32 beats anyway
 SMALL = 32
-#: beats of a row of look-up table memory
+#: beats of a row of look-up table memory; deeper FIFOs are a cycle slower
 ROW = 64
+#: trials of depths, and after how many a per cent more than the wanted interval will do
+ROUNDS, STRICT = 12, 8
 
 
 class SizingFailed(CheckFailed):
@@ -156,6 +158,9 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         result, states = sim.run(x, depths=d, closed=closed, patience=2 * latency + (count + 2) * target)
         cycles, rounds = cycles + result.cycles, rounds + 1
         log(f"FIFO sizing: {closed} closed: {result.cycles} cycles")
+        if result.status != STANDSTILL:
+            raise SizingFailed("The simulation of a closed FIFO did not end with a standstill.", closed,
+                               result.log[:500], do="report this network")
         return states
 
     marks = depths
@@ -166,7 +171,7 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(trimmer.depths):.2f} Mbit")
         depths, high = trimmer.depths, trimmer.high
     needed = keeps_on  # until more depth would cost a lot
-    for _ in range(12):
+    for attempt in range(ROUNDS):
         snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), needed, keeps_on,
                           lambda n, d: least_price(fifos[n].model_copy(update={"depth": d}), ultra), round_depth,
                           {n: g for n, g in graph.gates(model).items() if n in depths})
@@ -179,7 +184,12 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
             if depths != snapper.depths:
                 log(f"FIFO sizing: {mbit(snapper.depths):.2f} Mbit become {mbit(depths):.2f} Mbit, so that engines "
                     "have room for new frames")
-                result, states = run(frames, 0, depths, "engines with room for new frames")
+            quicker = {n for n, d in depths.items() if d <= ROW < snapper.ran[n]}
+            if depths != snapper.depths or quicker:
+                result, states = run(frames, 0, depths, "as they will be")
+                if quicker and not needed(result):  # branches that meet now run further apart
+                    depths = {n: ROW + 1 if n in quicker else d for n, d in depths.items()}
+                    result, states = run(frames, 0, depths, f"{len(quicker)} FIFOs as slow as they were")
                 steady = reached(result)
                 if not keeps(result):
                     break
@@ -190,7 +200,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         result, states = snapper.failed
         steady = reached(result)
         full = {s.name for s in states if s.max_count >= s.depth}
-        if needed is keeps_on and keeps(result) and not any(depths[n] < max(SMALL, marks[n]) for n in full):
+        if needed is keeps_on and keeps(result) and (
+                attempt >= STRICT or not any(depths[n] < max(SMALL, marks[n]) for n in full)):
             needed = keeps
             continue
         grown = grow(depths, marks, bounds, full)

@@ -39,6 +39,7 @@ class Snapper:
         given depths keeps the interval. keeps_on: whether that of a trial does. price: of a FIFO with a depth.
         rounded: depth for a high-water mark. engines: gate by FIFO, of those in an engine.
         last: the run in which ``depths`` kept the interval, None where even the given ones did not. failed: that run.
+        ran: the depths of ``last``; those of ``depths`` that are smaller were never needed there.
     """
 
     depths: dict[str, int]
@@ -53,6 +54,7 @@ class Snapper:
     spared: set[tuple[str, ...]] = field(default_factory=set, init=False)  # groups that are tried next
     last: tuple[SimResult, list[FifoState]] | None = field(default=None, init=False)
     failed: tuple[SimResult, list[FifoState]] | None = field(default=None, init=False)
+    ran: dict[str, int] = field(default_factory=dict, init=False)
 
     def snap(self) -> None:
         """Take what keeps the interval, within the trials."""
@@ -94,10 +96,11 @@ class Snapper:
         what = f"{len(group)} FIFOs in cheaper memories, by some {self._saved(group):.0f} LUTs"
         result, states = self.run(depths, what)
         if self.keeps_on(result):
-            # what was never full keeps what it used: the run stays the same; registers would be slower
+            # what was never full keeps what it used: the run stays the same, but for the latency of FIFOs that are
+            # shallow now; registers would be slower
             marks = {s.name: s.max_count for s in states}
             self.depths = {n: min(d, max(4, self.rounded(marks[n]))) if d > SMALL else d for n, d in depths.items()}
-            self.last = result, states
+            self.last, self.ran = (result, states), depths
             return True, []
         stuck = {s.name for s in states if s.full} & set(group) if result.status else set()
         if not self._given_do() or len(group) == 1:
@@ -123,6 +126,7 @@ class Snapper:
         if self.last is None and self.failed is None:
             shown = self.run(self.depths, "sized, input unthrottled")
             self.last, self.failed = (shown, None) if self.keeps(shown[0]) else (None, shown)
+            self.ran = dict(self.depths)
         return self.last is not None
 
 

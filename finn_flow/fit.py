@@ -72,7 +72,7 @@ def prices_of(device: Device, config: MemoryConfig) -> Prices:
     """First prices: equal shares of the device cost the same."""
     lut = device.lut
     return Prices(1.0, lut / max(device.dsp, 1), lut / max(device.bram18, 1), lut / max(device.uram, 1), planned=True,
-                  ultra=memory_plan.has_ultra(device, config), loader=config.ultra_constants)
+                  ultra=config.may_be_ultra(device), loader=config.ultra_constants)
 
 
 def fit(model: ModelWrapper, target: int, device: Device, config: MemoryConfig,

@@ -142,11 +142,6 @@ def free_depth(fifo: Layer) -> int:
     return low
 
 
-def has_ultra(device: Device | None, config: MemoryConfig) -> bool:
-    """Whether buffers may be UltraRAM: the device has it, or is not known, and the plan may use it."""
-    return config.plan == "auto" and (device is None or device.uram > 0)
-
-
 def least_price(layer: Layer, ultra: bool) -> float:
     """Look-up tables of a layer where nothing is scarce, its memories as what they are cheapest as."""
     def price(s: Store) -> float:
@@ -177,7 +172,7 @@ def _choose(layers: dict[str, Layer], given: dict[str, dict[str, str]], device: 
     for g, (width, depth, const, loadable, copies, fetched) in enumerate(groups):
         s = Store("", width, depth, const, copies, loadable=loadable, fetched=fetched)
         for style in s.styles(config.ultra_constants):
-            if style != ULTRA or has_ultra(device, config):
+            if style != ULTRA or config.may_be_ultra(device):
                 options.append((g, style, s.with_style(style).cost))
     shares = {"lut": config.lut_share, "bram18": config.share, "uram": config.share}
     have = {k: np.inf if device is None else getattr(device, k) for k in shares}
@@ -250,4 +245,4 @@ def report(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -
             "logic_lut": round(logic, 1), "fits": fits, "plan": config.plan, "source": "estimate"}
 
 
-__all__ = ["Placed", "free_depth", "has_ultra", "least_price", "memories", "plan", "report", "solve"]
+__all__ = ["Placed", "free_depth", "least_price", "memories", "plan", "report", "solve"]

@@ -26,6 +26,8 @@ from bhvit.tools import ToolMissing, compiler, verilator
 
 from ..streams import Stream
 
+#: status of a run in which nothing moved any more
+STANDSTILL = 3
 #: mean interval, relative to the median, from which frames leave unevenly
 UNEVEN = 1.01
 #: frames from which the pace at the input is that of the steady state

@@ -81,7 +81,12 @@ def test_a_difference_that_does_not_come_back(built, tmp_path):
     asked = []
     with pytest.MonkeyPatch.context() as patch:
         run = cosim.DesignSim.run
-        patch.setattr(cosim.DesignSim, "run", lambda self, x, **k: asked.append((len(x), k["stalls"])) or run(self, x, **k))
+
+        def asking(self, x, **kwargs):
+            asked.append((len(x), kwargs["stalls"]))
+            return run(self, x, **kwargs)
+
+        patch.setattr(cosim.DesignSim, "run", asking)
         d = cosim.find_difference(design, tmp_path / "sim", ref.images, cosim.expected_outputs(ref.logits, design), 5,
                                   stalls=Stalls(3, 40, 40))
     assert asked == [(1, Stalls(3, 40, 40)), (6, Stalls(3, 40, 40))]

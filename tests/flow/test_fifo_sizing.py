@@ -14,7 +14,7 @@ from bhvit.finn_flow.fifo_snap import SHARES, TRIALS, WORTH_TRIAL, Snapper, chea
 from bhvit.finn_flow.fifo_trim import LEAST, Trimmer, residuals
 from bhvit.finn_flow.layers.registry import layers
 from bhvit.finn_flow.memory_plan import free_depth, least_price
-from bhvit.finn_flow.sim.design import DesignSim
+from bhvit.finn_flow.sim.design import DesignSim, FifoState
 from bhvit.finn_flow.sim.verilate import NO_STALLS, SimResult, Stalls
 
 from . import networks
@@ -88,13 +88,15 @@ def test_small_fifos_keep_function_and_interval(tmp_path):
     want = ops.execute(model, {"pixels": x})["logits"]
     lines: list[str] = []
     model = streaming(model, **FOLDINGS)
-    model, _ = fifo_sizing.size_fifos(model, tmp_path / "fifo", log=lines.append, small=True)
+    model, sizing = fifo_sizing.size_fifos(model, tmp_path / "fifo", log=lines.append, small=True)
     design = stitch.stitch(model, tmp_path / "stitched")
     result, _ = DesignSim(design, tmp_path / "sim").run(x)
     assert result.status == 0 and np.array_equal(result.outputs[0], want)
     slowest = max(ops.layer_from_node(n).cycles() for n in model.graph.node if graph.stem(n) not in graph.PLUMBING)
     assert abs(result.interval - slowest) <= 2
-    assert any("become" in line for line in lines)
+    _, plain = fifo_sizing.size_fifos(streaming(networks.residual(tokens=64), **FOLDINGS), tmp_path / "plain")
+    assert sizing.depths == plain.depths, "residuals are all there is, and these are needed"
+    assert any("become" in line for line in lines) and max(plain.depths.values()) > 2
 
 
 def test_snapped_fifos_keep_function_and_interval(tmp_path, monkeypatch):
@@ -363,9 +365,60 @@ def test_a_trial_must_keep_more_than_the_given_depths():
 
 
 def test_pace_of_the_input():
-    starts = [0, 10, 20, 30, 130, 230, 330]
-    assert fifo_sizing.taken(starts) == 100 and fifo_sizing.taken([0, 5]) == 0
-    assert fifo_sizing.taken([7]) == 0
+    def result(starts):
+        return SimResult(0, 0, 0.0, [], [starts], [starts], "")
+
+    assert result([0, 10, 20, 30, 130, 230, 330]).input_interval == 100
+    assert result([0, 10, 30]).input_interval == 20 and result([0, 5]).input_interval is None
+
+
+class Pretended:
+    """A simulator whose design runs at a pace that depends on depths."""
+
+    def __init__(self, pace, full=lambda depths: (), mark: int = 100):
+        self.pace, self.full, self.mark, self.tried = pace, full, mark, []
+
+    def __call__(self, design, *args, **kwargs):
+        self.design = design
+        return self
+
+    def run(self, x, throttle=0, depths=None, patience=None, closed=None):
+        step = self.design.max_cycles if depths is None else self.pace(self.design.max_cycles, depths)
+        self.tried.append(depths)
+        full = self.full(depths) if depths else ()
+        most = {f: self.mark if depths is None else depths[f] if f in full else 1 for f in self.design.fifos}
+        states = [FifoState(f, (depths or {}).get(f, 4096), most[f], 0, False, True, False, False, 1) for f in most]
+        into, out = ([k + n * step for n in range(len(x))] for k in (0, 500))
+        return SimResult(0, len(x) * step, 1.0, [], [into], [out], ""), states
+
+
+def sized_by(pretended, tmp_path, monkeypatch):
+    monkeypatch.setattr(fifo_sizing, "DesignSim", pretended)
+    model = streaming(networks.residual(tokens=24), **FOLDINGS)
+    slowest = max(ops.layer_from_node(n).frame_cycles for n in model.graph.node)
+    return fifo_sizing.size_fifos(model, tmp_path, wanted=slowest)[1]
+
+
+def test_a_per_cent_more_is_taken_before_there_is_no_result(tmp_path, monkeypatch):
+    """Small FIFOs that are full one after the other, and never bring the target back."""
+    sim = Pretended(lambda target, _: target + max(3, int(target * 0.009)),
+                    lambda depths: [f for f, d in depths.items() if d < fifo_sizing.SMALL][:1], mark=1)
+    found = sized_by(sim, tmp_path, monkeypatch)
+    assert found.interval > sim.design.max_cycles + 2 and min(found.depths.values()) < fifo_sizing.SMALL
+    assert fifo_sizing.STRICT < found.rounds <= fifo_sizing.ROUNDS + 1
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["harmless", "apart"])
+def test_fifos_that_become_quicker_are_simulated(apart, tmp_path, monkeypatch):
+    """One whose mark allows 64 beats or fewer loses a cycle of latency: that run is shown, or it stays slow."""
+    monkeypatch.setattr(fifo_snap, "WORTH_TRIAL", 0.0)
+    monkeypatch.setattr(Snapper, "proposals", lambda self, names, share: {
+        n: 72 for n in names if self.depths[n] > 72})
+    sim = Pretended(lambda target, depths: target + (target // 5 if apart and min(depths.values()) <= 64 else 0))
+    found = sized_by(sim, tmp_path, monkeypatch)
+    assert found.depths == sim.tried[-1], "depths that were simulated"
+    assert set(found.depths.values()) == ({65} if apart else {4})
+    assert found.interval == sim.design.max_cycles
 
 
 def test_what_was_never_full_is_tried_apart():

@@ -57,7 +57,8 @@ def test_a_run_of_many_frames_says_more_than_a_pipe_holds(tmp_path):
                    "while [ \"$1\" != --out ]; do shift; done\n"
                    "printf '\\001\\002\\003' > \"$3\"\n"
                    "echo 'a word' >&2\n"
-                   "echo '{\"status\": 0, \"cycles\": 9, \"seconds\": 1.0, \"inputs\": [{\"frame_cycles\": [0, 3, 6]}], "
+                   "echo '{\"status\": 0, \"cycles\": 9, \"seconds\": 1.0, "
+                   "\"inputs\": [{\"frame_cycles\": [0, 3, 6]}], "
                    "\"outputs\": [{\"frame_cycles\": [2, 5, 8]}], \"weights\": []}'\n")
     exe.chmod(0o755)
     stream = Stream((1, 1), DType(8, signed=False), 1)
