@@ -143,6 +143,7 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     folding.apply(model, found)
     folding.write(ctx.report / "auto_folding_config.json", folding.current(model))
     implementation.finish(graph.insert_width_converters(model), ctx.config.implementation)
+    memory_plan.check(model, ctx.config.memory)  # the plan comes behind the long simulations of the FIFOs
     slowest = estimate.performance(model, ctx.config.clock_mhz)
     ctx.say(f"  interval {slowest['max_cycles']} cycles (estimate), set by {slowest['max_cycles_node_name']}")
     return model

@@ -49,15 +49,16 @@ def memories(model: ModelWrapper) -> list[Placed]:
     return [Placed(n.name, s) for n in model.graph.node for s in ops.layer_from_node(n).styled_stores()]
 
 
-def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> ModelWrapper:
+def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None, sized: bool = True) -> ModelWrapper:
     """Set the memory styles of all layers; FIFOs then take the depth that their memory has anyway.
 
+    sized: FIFOs have their depths; where they have not, styles that are given for them wait.
     Raises:
         UserError: a given style names no memory, or one that cannot have it.
     """
     config = config or MemoryConfig()
     layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
-    given = _given(config, layers)
+    given = _given(config, layers, sized)
     styles = {n: given.get(n, {}) for n in layers}
     for (name, memory), style in _choose(layers, given, device_of(part), config).items():
         styles[name] = {**styles[name], memory: style}
@@ -71,9 +72,10 @@ def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -> 
 
 
 def use(model: ModelWrapper, device: Device, config: MemoryConfig) -> dict[str, float]:
-    """Resources of a graph whose memories are planned within the shares of ``config``; the graph stays as it is."""
+    """Resources of a graph without FIFOs whose memories are planned within the shares of ``config``; it stays as it
+    is."""
     layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
-    given = _given(config, layers)
+    given = _given(config, layers, sized=False)
     found = _choose(layers, given, device, config)
     total = {"lut": 0.0, "bram18": 0.0, "uram": 0.0, "dsp": 0.0}
     for name, layer in layers.items():
@@ -103,11 +105,19 @@ def _styled(layer: Layer, styles: dict[str, str]) -> Layer:
     return layer.model_copy(update={"styles": " ".join(f"{k}={styles[k]}" for k in order)})
 
 
-def _given(config: MemoryConfig, layers: dict[str, Layer]) -> dict[str, dict[str, str]]:
+def check(model: ModelWrapper, config: MemoryConfig) -> None:
+    """Raise UserError where `memory.styles` names what a folded graph, whose FIFOs are not sized yet, does not have."""
+    _given(config, {n.name: ops.layer_from_node(n) for n in model.graph.node}, sized=False)
+
+
+def _given(config: MemoryConfig, layers: dict[str, Layer], sized: bool = True) -> dict[str, dict[str, str]]:
+    """Styles of the build file by node. sized: FIFOs have the depths, and memories, that they will have."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for key, style in config.styles.items():
         node, _, memory = key.rpartition(".")
         stores = {s.name: s for s in layers[node].stores() if not s.fixed} if node in layers else {}
+        if memory not in stores and not sized and key.endswith("_fifo.RAM"):
+            continue
         if memory not in stores:
             raise UserError(f"`memory.styles` names `{key}`, which is no memory of this design.", "memory.styles",
                             do=f"its memories: {', '.join(stores)}" if stores else "report/memory.json of a build "

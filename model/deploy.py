@@ -59,12 +59,12 @@ def deploy(cfg, float_state: dict, data_spec: str, out: str | Path, *, finetune_
     held_out = data.load(spec, cfg.image_size, cfg.image_channels)
     try:
         source = data.load(data.Spec(spec.kind, spec.arg, "train"), cfg.image_size, cfg.image_channels)
-    except UserError:
+    except data.NoSplit:
         source = held_out
     chosen = np.sort(np.random.RandomState(seed).permutation(len(source))[:calibration_images])
     before, after = _both(cfg, float_state, as_input(source.images[chosen]))
     report = {"model": cfg.name, "config_hash": weights.config_hash(cfg), "weights": str(out), "data": held_out.name,
-              "images": len(held_out), "calibration_images": len(chosen)}
+              "images": len(held_out), "calibration_images": len(chosen), "calibration_data": source.name}
     report |= _outputs(before, after, held_out, batch_of(cfg.image_size), quiet)
     others = np.setdiff1d(np.arange(len(held_out)), chosen) if source.name == held_out.name else \
         np.arange(len(held_out))

@@ -105,7 +105,7 @@ def fold(model: ModelWrapper, config: BuildConfig, target: int, tokens: int | No
     else:
         found = folding.choose(model, target, tokens=tokens)
     graph.insert_fifos(graph.insert_width_converters(folding.apply(model, found)))
-    return memory_plan.plan(model, config.device, room(config))
+    return memory_plan.plan(model, config.device, room(config), sized=False)
 
 
 def measure(model: ModelWrapper, config: BuildConfig, target: int, begun: float, extra_lut: float = 0) -> Estimate:

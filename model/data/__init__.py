@@ -22,13 +22,13 @@ from bhvit.errors import UserError
 from .arrays import cifar10, npz
 from .generated import RANDOM_COUNT, digits, enlarge, random_image, random_images
 from .photographs import FolderImages, imagefolder, photograph
-from .sets import SPLITS, Dataset, Spec, stratified_split
+from .sets import SPLITS, Dataset, NoSplit, Spec, stratified_split
 
 KINDS = {"digits": None, "cifar10": "DIR", "imagefolder": "DIR", "npz": "FILE", "random": "SEED"}
 FORMS = "digits, cifar10:DIR, imagefolder:DIR, npz:FILE, random:SEED, each optionally @train, @val or @test"
 
-__all__ = ["FORMS", "KINDS", "RANDOM_COUNT", "SPLITS", "Dataset", "FolderImages", "Spec", "enlarge", "load", "parse",
-           "photograph", "random_image", "stratified_split"]
+__all__ = ["FORMS", "KINDS", "RANDOM_COUNT", "SPLITS", "Dataset", "FolderImages", "NoSplit", "Spec", "enlarge", "load",
+           "parse", "photograph", "random_image", "stratified_split"]
 
 
 def parse(spec: str | Spec) -> Spec:

@@ -13,7 +13,7 @@ import numpy as np
 from bhvit.errors import UserError
 
 from .generated import enlarge
-from .sets import Dataset, Spec, check_images, stratified_split
+from .sets import Dataset, NoSplit, Spec, check_images, stratified_split
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -92,9 +92,8 @@ def npz(spec: Spec, image_size: int, channels: int, count: int | None) -> Datase
     elif spec.split == "test":
         images, labels = _arrays(path, "images", "labels")
     else:
-        raise UserError(f"The file has no {spec.split} images.", path,
-                        f"its arrays are {', '.join(sorted(names))}",
-                        "add train_images and train_labels, or use the file for evaluation only")
+        raise NoSplit(f"The file has no {spec.split} images.", path, f"its arrays are {', '.join(sorted(names))}",
+                      "add train_images and train_labels, or use the file for evaluation only")
     if spec.split != "test" and "val_images" not in names:
         if labels is None:
             raise UserError("Holding out validation images needs labels.", path, "no array `train_labels`")

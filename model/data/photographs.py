@@ -9,7 +9,7 @@ import numpy as np
 
 from bhvit.errors import UserError
 
-from .sets import Dataset, Spec, stratified_split
+from .sets import Dataset, NoSplit, Spec, stratified_split
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"}
 EAGER_BYTES = 2 << 30  # larger image folders are decoded when they are indexed
@@ -103,11 +103,11 @@ def imagefolder(spec: Spec, image_size: int, channels: int, count: int | None) -
         else:
             folder, held_out = root / "train", None if own_val else spec.split
         if not folder.is_dir():
-            raise UserError(f"The image folder has no {spec.split} images.", root,
-                            f"there is no folder {folder.name}/")
+            raise NoSplit(f"The image folder has no {spec.split} images.", root,
+                          f"there is no folder {folder.name}/")
     elif spec.split != "test":
-        raise UserError(f"The image folder has no {spec.split} images.", root, "there is no folder train/",
-                        "put the class folders into train/ and test/ (and, if you like, val/)")
+        raise NoSplit(f"The image folder has no {spec.split} images.", root, "there is no folder train/",
+                      "put the class folders into train/ and test/ (and, if you like, val/)")
     classes = _classes(root / "train" if (root / "train").is_dir() else folder)
     if classes is None:
         paths, labels = _pictures(folder), None

@@ -46,6 +46,10 @@ class Dataset:
         return replace(self, images=cut(self.images), labels=cut(self.labels), files=cut(self.files))
 
 
+class NoSplit(UserError):
+    """The data have no images of the split that was asked for."""
+
+
 def stratified_split(labels: np.ndarray, fractions: dict[str, float], seed: int = 0) -> dict[str, np.ndarray]:
     """Split indices 0..N-1 so that every class is divided alike.
 

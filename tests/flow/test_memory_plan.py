@@ -96,6 +96,21 @@ def test_unknown_memories_are_told(key, style, message):
     assert message in str(e.value.do)
 
 
+def test_styles_of_fifos_wait_for_their_depths():
+    """A folded graph has no FIFOs yet, an explored one shallow ones: other names are refused before sizing."""
+    config = MemoryConfig(styles={"a_out0_fifo.RAM": ULTRA})
+    model = chain(2)
+    model.graph.node[0].name = "a_out0_fifo"
+    memory_plan.check(model, config)
+    assert styles(memory_plan.plan(model, ZCU104, config, sized=False)) == [""]
+    memory_plan.use(chain(2), device_of(ZCU104), config)
+    with pytest.raises(UserError, match=r"memory\.styles"):
+        memory_plan.plan(model, ZCU104, config)
+    for key in ("f0.ROM", "other.RAM"):
+        with pytest.raises(UserError, match=r"memory\.styles"):
+            memory_plan.check(model, MemoryConfig(styles={key: BLOCK}))
+
+
 def test_only_constants_that_a_loader_can_write_become_ultra_ram():
     model = ops.new_model([("x", [1, 4096, 64], DType.from_name("INT8"))], ["y"])
     embedding = layers()["position_embedding"](dims=[4096, 64], SIMD=8)

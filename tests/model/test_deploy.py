@@ -69,6 +69,20 @@ def test_foreign_parameters_are_refused(tmp_path):
         deploy(CFG, other, "digits", tmp_path / "w", quiet=True)
 
 
+def test_training_images_that_cannot_be_read_are_an_error(state, tmp_path):
+    """Test images take their place only where there are none."""
+    digits = data.load("digits@val", 16, 1)
+    x, y = digits.images, digits.labels
+    np.savez(tmp_path / "bad.npz", train_images=x[:8, :4], train_labels=y[:8], test_images=x, test_labels=y)
+    with pytest.raises(UserError) as e:
+        deploy(CFG, state, f"npz:{tmp_path / 'bad.npz'}", tmp_path / "w", quiet=True)
+    assert not isinstance(e.value, data.NoSplit)
+    np.savez(tmp_path / "test.npz", images=x, labels=y)
+    told = deploy(CFG, state, f"npz:{tmp_path / 'test.npz'}", tmp_path / "w", calibration_images=8, report_images=4,
+                  quiet=True)
+    assert told["calibration_data"] == told["data"]
+
+
 def test_fine_tuning(state, tmp_path):
     from bhvit.model.train import TrainConfig
 
