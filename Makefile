@@ -10,6 +10,9 @@ N      ?= 100
 BUILD  ?= build/bhvit_micro
 BOARD  ?= zcu104
 DATA   ?= random:1
+#: what the pinned packages have wheels for
+NEEDS_PYTHON = @$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+	{ echo "Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
 .PHONY: help setup host-setup demo test test-full test-hls hls-cosim lint bitstream notebooks bench bench-tiny bench-tiny-all doctor clean
@@ -19,7 +22,7 @@ help: ## this list
 
 setup: $(STAMP) ## the environment .venv: exact versions, 2 GB
 $(STAMP): requirements/torch.txt requirements/lock.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(NEEDS_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/torch.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/lock.txt

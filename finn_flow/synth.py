@@ -107,7 +107,7 @@ class Instance:
 
     def keep(self, stat: str, circuit: str, top: str) -> None:
         """Write the result file from what Yosys wrote about module ``top``."""
-        tmp = self.kept.with_suffix(".tmp")
+        tmp = self.kept.with_suffix(f".{os.getpid()}")
         found = asdict(_result(stat, circuit, top))
         tmp.write_text(json.dumps({"attributes": self.layer.model_dump(), **found}, indent=1))
         tmp.rename(self.kept)

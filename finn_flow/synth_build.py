@@ -14,7 +14,7 @@ from typing import Any
 
 from bhvit.errors import UserError
 
-from . import fetch, graph, ops
+from . import build_folder, fetch, graph, ops
 from .layers.base import Constants, Layer
 from .netlist import LIMIT
 from .synth import SynthResult, count_shared, synthesize_all
@@ -70,6 +70,12 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
         "formula_errors": see :func:`formula_errors`, "levels": {node: logic levels},
         "long_paths": {node: path} of more than ``LIMIT`` levels}.
     """
+    with build_folder.lock(folder, shared=True):
+        return _synthesize(folder, jobs, progress, stems)
+
+
+def _synthesize(folder: Path, jobs: int, progress: Callable[[int, int, str], None] | None,
+                stems: set[str] | None) -> dict[str, Any]:
     model = ops.load(folder / "stitched_ip" / "graph.onnx")
     nodes: dict[str, str] = {}
     work: dict[str, tuple[Layer, Constants]] = {}
@@ -98,5 +104,5 @@ def synthesize_build(folder: Path, *, jobs: int = 2, progress: Callable[[int, in
            "levels": {name: done[key].levels for name, key in nodes.items()},
            "long_paths": {name: done[key].path for name, key in nodes.items() if done[key].levels > LIMIT},
            "note": "synth_xilinx -family xcup, kernel by kernel, not placed and routed"}
-    (folder / "report" / "synth.json").write_text(json.dumps(out, indent=2) + "\n")
+    build_folder.write(folder / "report" / "synth.json", json.dumps(out, indent=2) + "\n")
     return out

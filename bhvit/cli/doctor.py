@@ -16,9 +16,9 @@ def doctor(as_json: bool) -> int:
     lines = []
     for f in found:
         state = f.version or ("MISSING" if f.needed else "not found (optional)")
-        lines.append(f"{f.name:14}{state}")
+        lines.append(f"{f.name:22}{state}")
         if not f.version:
-            lines.append(f"{'':14}disables: {f.purpose}; get it: {f.get}")
+            lines.append(f"{'':22}disables: {f.purpose}; get it: {f.get}")
     missing = [f.name for f in found if f.needed and not f.version]
     lines.append(f"missing: {', '.join(missing)}" if missing else
                  "All that the open flow needs is there. Bitstreams for AMD devices additionally need Vivado.")

@@ -7,7 +7,8 @@ module bv_fifo #(
     parameter int WIDTH = 0,
     parameter int DEPTH = 0,
     parameter int ID    = 0,
-    parameter bit SLOW  = 1'b0
+    parameter bit SLOW  = 1'b0,
+    parameter     RAM_STYLE = "auto"
 ) (
     input  logic             clk,
     input  logic             rst,

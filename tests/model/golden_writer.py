@@ -6,6 +6,7 @@ functions on NCHW maps and tokens, with sgn(0) = 0 and in float64.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -377,3 +378,16 @@ def write_golden(folder: Path, case: str, seed: int, s: Shape, trace: bool = Tru
 
 
 TINY = Shape(224, 4, (64, 128, 256, 512), (2, 2, 6, 2), (4, 8), (8, 8, 4, 4), 1000)
+
+
+if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser(description="Golden files of BHViT-tiny for a seed, by the second implementation.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--gsb", action="store_true", help="GSB attention instead of QD")
+    parser.add_argument("--fp", action="store_true", help="full-precision down-sampling")
+    given = parser.parse_args()
+    shape = dataclasses.replace(TINY, gsb=given.gsb, some_fp=given.fp)
+    write_golden(given.folder, f"bhvit_tiny_somefp{given.fp:d}_gsb{given.gsb:d}", given.seed, shape)
