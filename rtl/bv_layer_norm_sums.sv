@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Sums of every token for bv_layer_norm: s = sum x, v = CHANNELS * sum x^2 - s^2 + eps.
-// One beat of SIMD signed elements per cycle, CHANNELS/SIMD beats a token, never stalls; out_valid 7 cycles after a
+// One beat of SIMD signed elements per cycle, CHANNELS/SIMD beats a token, never stalls; out_valid 8 cycles after a
 // token's last beat. V_BITS holds the largest v: the two terms of the difference may wrap, v does not.
 module bv_layer_norm_sums #(
     parameter int CHANNELS = 0,
@@ -26,25 +26,25 @@ module bv_layer_norm_sums #(
     output logic                    out_valid
 );
   localparam int QB = 2 * IN_BITS - 1 + $clog2(CHANNELS);
-  localparam int PARTS = (SIMD + 7) / 8;               // partial sums of up to 8 elements
-  logic [6:1] valid, last;                             // of a token's beats; index = register stage
-  logic [3:1] first;
+  localparam int P2 = (SIMD + 3) / 4, P3 = (P2 + 3) / 4;  // partial sums of up to 4; four of P3 at most
+  initial if (P3 > 4) $error("bv_layer_norm_sums: SIMD=%0d", SIMD);
+  logic [7:1] valid, last;                             // of a token's beats; index = register stage
+  logic [4:1] first;
   logic signed [IN_BITS-1:0] x1[SIMD];
   logic [2*IN_BITS-2:0] xx1[SIMD];                     // x^2 <= 2^(2*IN_BITS-2)
-  logic signed [SB-1:0] sum2[PARTS], sum3, sum_parts, s4, s5, s6;
-  logic [QB-1:0] sq2[PARTS], sq3, sq_parts, q4;
-  logic [V_BITS-1:0] cq5, cq6, ss5, ss6;
+  logic signed [SB-1:0] sum2[P2], sum3[P3], sum4, s5, s6, s7;
+  logic [QB-1:0] sq2[P2], sq3[P3], sq4, q5;
+  logic [V_BITS-1:0] cq6, cq7, ss6, ss7;
 
-  for (genvar p = 0; p < PARTS; p++) begin : gen_part
-    localparam int N = SIMD - p * 8 < 8 ? SIMD - p * 8 : 8;
+  for (genvar p = 0; p < P2; p++) begin : gen_four
     logic signed [SB-1:0] sum;
     logic [QB-1:0] sq;
     always_comb begin
       sum = '0;
       sq = '0;
-      for (int i = 0; i < N; i++) begin
-        sum = sum + SB'(x1[p*8+i]);
-        sq = sq + QB'(xx1[p*8+i]);
+      for (int i = 4 * p; i < SIMD && i < 4 * p + 4; i++) begin
+        sum = sum + SB'(x1[i]);
+        sq = sq + QB'(xx1[i]);
       end
     end
     always_ff @(posedge clk) begin
@@ -52,12 +52,30 @@ module bv_layer_norm_sums #(
       sq2[p] <= sq;
     end
   end
+  for (genvar p = 0; p < P3; p++) begin : gen_sixteen
+    logic signed [SB-1:0] sum;
+    logic [QB-1:0] sq;
+    always_comb begin
+      sum = '0;
+      sq = '0;
+      for (int i = 4 * p; i < P2 && i < 4 * p + 4; i++) begin
+        sum = sum + sum2[i];
+        sq = sq + sq2[i];
+      end
+    end
+    always_ff @(posedge clk) begin
+      sum3[p] <= sum;
+      sq3[p] <= sq;
+    end
+  end
+  logic signed [SB-1:0] sum_all;
+  logic [QB-1:0] sq_all;
   always_comb begin
-    sum_parts = '0;
-    sq_parts = '0;
-    for (int p = 0; p < PARTS; p++) begin
-      sum_parts = sum_parts + sum2[p];
-      sq_parts = sq_parts + sq2[p];
+    sum_all = '0;
+    sq_all = '0;
+    for (int i = 0; i < P3; i++) begin
+      sum_all = sum_all + sum3[i];
+      sq_all = sq_all + sq3[i];
     end
   end
   for (genvar i = 0; i < SIMD; i++) begin : gen_square
@@ -70,29 +88,29 @@ module bv_layer_norm_sums #(
       xx1[i] <= xx;
     end
   end
-  logic [V_BITS-1:0] eps;
+  logic [V_BITS-1:0] eps;                              // of the token in stage 7
   always_ff @(posedge clk) begin
     if (rst) begin
       valid <= '0;
       out_valid <= 1'b0;
     end else begin
-      valid <= {valid[5:1], in_valid};
-      out_valid <= valid[6] && last[6];
+      valid <= {valid[6:1], in_valid};
+      out_valid <= valid[7] && last[7];
     end
-    first <= {first[2:1], in_first};
-    last <= {last[5:1], in_last};
-    sum3 <= sum_parts;
-    sq3 <= sq_parts;
-    if (valid[3]) begin
-      s4 <= first[3] ? sum3 : s4 + sum3;
-      q4 <= first[3] ? sq3 : q4 + sq3;
+    first <= {first[3:1], in_first};
+    last <= {last[6:1], in_last};
+    sum4 <= sum_all;
+    sq4 <= sq_all;
+    if (valid[4]) begin
+      s5 <= first[4] ? sum4 : s5 + sum4;
+      q5 <= first[4] ? sq4 : q5 + sq4;
     end
-    ss5 <= V_BITS'((2*SB)'(s4) * (2*SB)'(s4));
-    cq5 <= V_BITS'(CHANNELS) * V_BITS'(q4);
-    s5 <= s4;
-    {ss6, cq6, s6} <= {ss5, cq5, s5};
-    v <= cq6 - ss6 + eps;
-    s <= s6;
+    ss6 <= V_BITS'((2*SB)'(s5) * (2*SB)'(s5));
+    cq6 <= V_BITS'(CHANNELS) * V_BITS'(q5);
+    s6 <= s5;
+    {ss7, cq7, s7} <= {ss6, cq6, s6};
+    v <= cq7 - ss7 + eps;
+    s <= s7;
   end
 
   if (EPS_SETS == '0) begin : gen_same_eps
@@ -112,6 +130,6 @@ module bv_layer_norm_sums #(
       if (rst) token <= '0;
       else if (token_done) token <= last_token ? '0 : TW'(token + 1'b1);
     end
-    assign eps = V_BITS'(EPS_SETS[32*set+:32]);
+    always_ff @(posedge clk) eps <= V_BITS'(EPS_SETS[32*set+:32]);
   end
 endmodule

@@ -7,7 +7,7 @@
 // Streams: in0 q, in1 k, in2 v: SIMD bits; out0 G: PE signed elements; token-major, heads in order, channel 0 in the LSBs.
 // Rows (one head of one token) pass three stages at fixed latencies under one clock enable: logits and row maximum |
 // exponentials and row sum | compare and accumulate. LP keys per cycle: max(ceil(TOKENS/LP), HEAD_DIM/PE) cycles a row.
-// The next window loads meanwhile. Latency: one window and 2*ceil(TOKENS/LP) + 18 cycles.
+// The next window loads meanwhile. Latency: one window and 2*ceil(TOKENS/LP) + 18 + max(clog2(LP), 1) cycles.
 module bv_qd_attention #(
     parameter int WINDOWS  = 0,
     parameter int TOKENS   = 0,
@@ -56,6 +56,8 @@ module bv_qd_attention #(
   localparam int OUTS = HEAD_DIM / PE;
   localparam int PW = $clog2(HEAD_DIM + 1);
   localparam int OW = OUTS > 1 ? $clog2(OUTS) : 1;
+  localparam int WB = $clog2(3 * LP + 1);              // bits of the sum of a group's levels
+  localparam int MS = LP > 1 ? $clog2(LP) : 1;         // register stages of the maximum of LP lanes
   initial if (WINDOWS < 1 || TOKENS < 2 || HEADS < 1 || PE < 1 || OUTS * PE != HEAD_DIM || LP < 1 || LP > TOKENS
               || E_BITS < 1 || T_BITS < 2)
     $error("bv_qd_attention: WINDOWS=%0d TOKENS=%0d HEADS=%0d HEAD_DIM=%0d PE=%0d LP=%0d E_BITS=%0d T_BITS=%0d",
@@ -85,36 +87,36 @@ module bv_qd_attention #(
     else if (issue && last0) q_addr <= int'(q_addr) == 2 * ROWS - 1 ? '0 : QA'(q_addr + 1'b1);
   end
 
-  // ---- stage 1: logits and row maximum ----------------------------------------------------------------------------
+  // ---- stage 1: logits and row maximum: that of each lane, then, once a row, that of the lanes ---------------------
   logic [LP*PW-1:0] pc4, pc_s1;
   logic [4:1] v_a, f_a, l_a;                           // valid, first, last of a row; index = register stage
-  logic [PW-1:0] max5, max6;
-  logic v5a, f5a, l5a, row_end;
+  logic [LP*PW-1:0] max5;                              // of the lanes
+  logic [PW-1:0] max_row;                              // MS stages later
+  logic [MS:0] end_a;                                  // last of a row, from stage 5 on
+  logic row_end;
 
   bv_qd_count_ones #(.DIM(HEAD_DIM), .LANES(LP)) u_logits (.clk, .ce, .q(q2), .k(k2), .count(pc4));
-  function automatic logic [PW-1:0] group_max(input logic [LP*PW-1:0] x, input logic tail);
-    group_max = x[PW-1:0];
-    for (int l = 1; l < LP; l++)
-      if (!(tail && l >= TAIL) && x[l*PW+:PW] > group_max) group_max = x[l*PW+:PW];
-  endfunction
+  bv_qd_max #(.N(LP), .BITS(PW)) u_max (.clk, .ce, .x(max5), .max(max_row));
+  assign row_end = end_a[MS];
+  for (genvar l = 0; l < LP; l++) begin : gen_max
+    logic [PW-1:0] pc;
+    assign pc = l_a[4] && l >= TAIL ? '0 : pc4[l*PW+:PW];  // no key there
+    always_ff @(posedge clk)
+      if (ce && v_a[4] && (f_a[4] || pc > max5[l*PW+:PW])) max5[l*PW+:PW] <= pc;
+  end
   always_ff @(posedge clk) begin
     if (rst) begin
       v_a <= '0;
-      {v5a, row_end} <= '0;
+      end_a <= '0;
     end else if (ce) begin
       v_a <= {v_a[3:1], issue};
-      v5a <= v_a[4];
-      row_end <= v5a && l5a;
+      end_a <= {end_a[MS-1:0], v_a[4] && l_a[4]};
     end
     if (ce) begin
       f_a <= {f_a[3:1], first0};
       l_a <= {l_a[3:1], last0};
       q2 <= q1;
       k2 <= k1;
-      max5 <= group_max(pc4, l_a[4]);
-      f5a <= f_a[4];
-      l5a <= l_a[4];
-      if (v5a) max6 <= f5a || max5 > max6 ? max5 : max6;
     end
   end
 
@@ -133,7 +135,7 @@ module bv_qd_attention #(
   logic [(SETS > 1 ? $clog2(SETS) : 1)-1:0] set2;
 
   bv_qd_count #(.GROUPS(TG)) u_count2 (.clk, .rst, .ce, .start(row_end), .run(run2), .first(f_s0), .last(l_s0));
-  bv_qd_store #(.WIDTH(LP * PW), .DEPTH(TG + 4)) u_pc (
+  bv_qd_store #(.WIDTH(LP * PW), .DEPTH(TG + 3 + MS)) u_pc (
       .clk, .rst, .we(ce && v_a[4]), .wdata(pc4), .re(ce && run2), .rdata(pc_s1));
   bv_set_counter #(.SETS(SETS), .REPEAT(REPEAT)) u_set2 (
       .clk, .rst, .schedule, .frame_done(ce && row_end && last_row), .set(set2));
@@ -143,8 +145,8 @@ module bv_qd_attention #(
         .clk, .en(ce), .addr(addr2[l]), .data(e3[l*E_BITS+:E_BITS]));
   end
   function automatic logic [SB-1:0] group_sum(input logic [LP*E_BITS-1:0] x, input logic tail);
-    group_sum = SB'(x[E_BITS-1:0]);
-    for (int l = 1; l < LP; l++) if (!(tail && l >= TAIL)) group_sum = group_sum + SB'(x[l*E_BITS+:E_BITS]);
+    group_sum = '0;  // masked, not skipped: one sum of LP numbers and no chain of choices
+    for (int l = 0; l < LP; l++) group_sum = group_sum + SB'(x[l*E_BITS+:E_BITS] & {E_BITS{!(tail && l >= TAIL)}});
   endfunction
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -159,7 +161,7 @@ module bv_qd_attention #(
     if (ce) begin
       f_b <= {f_b[3:1], f_s0};
       l_b <= {l_b[3:1], l_s0};
-      if (row_end) base2 <= EA'(int'(set2) * (HEAD_DIM + 1)) + EA'(max6);
+      if (row_end) base2 <= EA'(int'(set2) * (HEAD_DIM + 1)) + EA'(max_row);
       for (int l = 0; l < LP; l++) addr2[l] <= base2 - EA'(pc_s1[l*PW+:PW]);
       sum4 <= group_sum(e3, l_b[3]);
       if (v_b[4]) sum5 <= f_b[4] ? sum4 : sum5 + sum4;
@@ -168,12 +170,13 @@ module bv_qd_attention #(
 
   // ---- stage 3: thresholds of the row, levels, accumulation -------------------------------------------------------
   logic start_t3, run3, f_t3, l_t3, neg4, row_done;
-  logic [5:4] v_c, f_c, l_c;
+  logic [6:4] v_c, f_c, l_c;
   logic [3*(E_BITS+1)-1:0] thr4;
   logic [LP*E_BITS-1:0] e4;
   logic [LP*2-1:0] level5;
-  logic [AW-1:0] acc6[HEAD_DIM];                       // sum of the levels where v is +1
-  logic [AW-1:0] rowsum6;
+  logic [AW-1:0] acc7[HEAD_DIM];                       // sum of the levels where v is +1
+  logic [AW-1:0] rowsum7;
+  logic [WB-1:0] weight6;                              // sum of a group's levels
 
   bv_qd_thresholds #(.ROWS(WINDOWS * TOKENS), .HEADS(HEADS), .S_BITS(SB), .E_BITS(E_BITS), .T_BITS(T_BITS), .ES(ES),
                      .SETS(SETS), .REPEAT(REPEAT), .FILE(THRESH_FILE), .STYLE(THRESH_STYLE)) u_thresholds (
@@ -184,21 +187,21 @@ module bv_qd_attention #(
   bv_qd_rows #(.TOKENS(TOKENS), .HEADS(HEADS), .GROUPS(TG)) u_rows_v (
       .clk, .rst, .step(ce && run3), .addr(v_addr), .first(), .last(), .window_done(v_free));
 
-  function automatic logic [AW-1:0] weigh(input logic [LP*2-1:0] level, input logic [LP-1:0] use_it);
+  function automatic logic [WB-1:0] weigh(input logic [LP*2-1:0] level, input logic [LP-1:0] use_it);
     weigh = '0;
-    for (int l = 0; l < LP; l++) weigh = weigh + AW'(level[l*2+:2] & {2{use_it[l]}});
+    for (int l = 0; l < LP; l++) weigh = weigh + WB'(level[l*2+:2] & {2{use_it[l]}});
   endfunction
   always_ff @(posedge clk) begin
     if (rst) begin
       v_c <= '0;
       row_done <= 1'b0;
     end else if (ce) begin
-      v_c <= {v_c[4], run3};
-      row_done <= v_c[5] && l_c[5];
+      v_c <= {v_c[5:4], run3};
+      row_done <= v_c[6] && l_c[6];
     end
     if (ce) begin
-      f_c <= {f_c[4], f_t3};
-      l_c <= {l_c[4], l_t3};
+      f_c <= {f_c[5:4], f_t3};
+      l_c <= {l_c[5:4], l_t3};
       v5 <= v4;
       for (int l = 0; l < LP; l++) begin
         level5[l*2+:2] <= l_c[4] && l >= TAIL ? 2'd0
@@ -206,15 +209,21 @@ module bv_qd_attention #(
             + 2'((E_BITS+1)'(e4[l*E_BITS+:E_BITS]) >= thr4[E_BITS+1+:E_BITS+1] ^ neg4)
             + 2'((E_BITS+1)'(e4[l*E_BITS+:E_BITS]) >= thr4[2*E_BITS+2+:E_BITS+1] ^ neg4);
       end
-      if (v_c[5]) rowsum6 <= (f_c[5] ? '0 : rowsum6) + weigh(level5, '1);
+      weight6 <= weigh(level5, '1);
+      if (v_c[6]) rowsum7 <= (f_c[6] ? '0 : rowsum7) + AW'(weight6);
     end
   end
   for (genvar c = 0; c < HEAD_DIM; c++) begin : gen_acc
     logic [LP-1:0] sign;
+    logic [WB-1:0] part6;
     for (genvar l = 0; l < LP; l++) begin : gen_sign
       assign sign[l] = v5[l*HEAD_DIM+c];
     end
-    always_ff @(posedge clk) if (ce && v_c[5]) acc6[c] <= (f_c[5] ? '0 : acc6[c]) + weigh(level5, sign);
+    always_ff @(posedge clk)
+      if (ce) begin
+        part6 <= weigh(level5, sign);
+        if (v_c[6]) acc7[c] <= (f_c[6] ? '0 : acc7[c]) + AW'(part6);
+      end
   end
 
   // ---- finished row out, PE channels a beat -----------------------------------------------------------------------
@@ -226,7 +235,7 @@ module bv_qd_attention #(
   assign hold_free = !busy || (out_ce && int'(sent) == OUTS - 1);
   assign ce = !row_done || hold_free;
   for (genvar c = 0; c < HEAD_DIM; c++) begin : gen_finished
-    assign finished[c*AW+:AW] = acc6[c];
+    assign finished[c*AW+:AW] = acc7[c];
   end
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -240,7 +249,7 @@ module bv_qd_attention #(
     end
     if (row_done && hold_free) begin
       hold <= finished;
-      hold_sum <= rowsum6;
+      hold_sum <= rowsum7;
     end else if (out_ce) hold <= hold >> (PE * AW);
     if (out_ce)
       for (int p = 0; p < PE; p++) out0_data[p*GW+:GW] <= {hold[p*AW+:AW], 1'b0} - GW'(hold_sum);

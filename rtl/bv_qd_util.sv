@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Cells of bv_qd_attention: row walk through a window buffer, group counter, short first-in first-out store,
-// popcounts of one word against LANES words.
+// popcounts of one word against LANES words, maximum of lanes.
 
 // Addresses of bv_window_buffer words in row order: for every token, for every head, all groups of keys. `addr` belongs
 // to the coming step; `window_done` with the last step of a window, after which the other half is read.
@@ -128,5 +128,32 @@ module bv_qd_count_ones #(
       for (int i = 0; i < SLICES; i++) sum = sum + PW'(part[i]);
     end
     always_ff @(posedge clk) if (ce) count[l*PW+:PW] <= sum;
+  end
+endmodule
+
+// Pipelined maximum of N unsigned numbers: a register per level of comparisons, at least one.
+module bv_qd_max #(
+    parameter int N    = 0,
+    parameter int BITS = 0
+) (
+    input  logic              clk,
+    input  logic              ce,
+    input  logic [N*BITS-1:0] x,
+    output logic [BITS-1:0]   max
+);
+  if (N == 1) begin : gen_one
+    always_ff @(posedge clk) if (ce) max <= x;
+  end else if (N == 2) begin : gen_two
+    always_ff @(posedge clk) if (ce) max <= x[BITS+:BITS] > x[0+:BITS] ? x[BITS+:BITS] : x[0+:BITS];
+  end else begin : gen_level
+    localparam int HALF = (N + 1) / 2;
+    logic [HALF*BITS-1:0] greater;
+    for (genvar i = 0; i < HALF; i++) begin : gen_pair
+      localparam int B = 2 * i + 1 < N ? 2 * i + 1 : 2 * i;
+      always_ff @(posedge clk)
+        if (ce)
+          greater[i*BITS+:BITS] <= x[B*BITS+:BITS] > x[2*i*BITS+:BITS] ? x[B*BITS+:BITS] : x[2*i*BITS+:BITS];
+    end
+    bv_qd_max #(.N(HALF), .BITS(BITS)) u_rest (.clk, .ce, .x(greater), .max);
   end
 endmodule

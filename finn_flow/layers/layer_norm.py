@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..streams import Stream, s
-from .base import Const, Constants, Layer, Memory, Resources, saturate
+from .base import Const, Constants, FoldingError, Layer, Memory, Resources, saturate
 from .storage import Store
 
 
@@ -34,11 +34,15 @@ def inverse_sqrt(v: np.ndarray, k: int) -> np.ndarray:
 
 
 class LayerNorm(Layer):
-    """in0: (*token_dims, channels) s<in_bits>; out0: the same shape, s<out_bits>. SIMD channels a beat (at most 64)."""
+    """in0: (*token_dims, channels) s<in_bits>; out0: the same shape, s<out_bits>.
+
+    Foldings: SIMD channels a beat (at most 64); ROOTS inverse square roots at a time (1 or 2).
+    """
 
     stem: ClassVar[str] = "layer_norm"
     sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_rsqrt", "bv_layer_norm_sums")
-    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "ROOTS": "roots"}
+    roots: ClassVar[tuple[int, ...]] = (1, 2)
 
     token_dims: list[int]
     channels: int
@@ -54,11 +58,14 @@ class LayerNorm(Layer):
     sh: int
     out_bits: int = 8
     SIMD: int = 1
+    ROOTS: int = 1
 
     def check(self) -> None:
         super().check()
         if self.SIMD > 64:
             raise ValueError(f"{self.stem}: SIMD={self.SIMD} is more than 64.")
+        if self.ROOTS not in self.roots:
+            raise FoldingError(f"{self.stem}: ROOTS={self.ROOTS} is not 1 or 2.")
         if self.eps_int < 1:
             raise ValueError(f"{self.stem}: eps_int={self.eps_int}; at least 1, since v must be positive.")
         if self.eps_sets and (len(self.eps_sets) != self.sets or self.eps_int != max(self.eps_sets)
@@ -128,12 +135,13 @@ class LayerNorm(Layer):
         return [saturate((m * n + o) >> self.sh, s(self.out_bits))]
 
     def cycles(self) -> int:
-        return self.tokens * max(self.channels // self.SIMD, 2 * self.r_bits + 2)
+        return self.tokens * max(self.channels // self.SIMD, -(-(2 * self.r_bits + 2) // self.ROOTS))
 
     def stores(self) -> tuple[Store, ...]:
         folds = self.channels // self.SIMD
-        return (Store("TOKENS", self.SIMD * self.in_bits, 4 * folds, fixed=True),
-                Store("SUMS", self.in_bits + (self.channels - 1).bit_length() + self.v_bits, 4, fixed=True),
+        sums = self.in_bits + (self.channels - 1).bit_length()
+        return (Store("TOKENS", self.SIMD * self.in_bits, 4 * self.ROOTS * folds, fixed=True),
+                Store("SUMS", sums + self.v_bits, 4 * self.ROOTS, fixed=True),
                 Store("SCALE", self.SIMD * (self.m_bits + self.o_bits), self.sets * folds, const=True))
 
     def resources(self) -> Resources:
@@ -141,7 +149,8 @@ class LayerNorm(Layer):
         select = self.n_bits * self.s1_spread.bit_length()
         lane = 2 * self.in_bits + self.product_bits + self.n_bits + self.o_bits + 2 * self.out_bits + 30 + select
         scaled = self.channels & (self.channels - 1) != 0     # multiplying by C takes a multiplier
-        return self.total(root + self.SIMD * lane + 2 * self.v_bits + 270, (3 + scaled) * self.SIMD + 1 + scaled)
+        return self.total(self.ROOTS * root + self.SIMD * lane + 2 * self.v_bits + 270,
+                          (3 + scaled) * self.SIMD + 1 + scaled)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         m, o = (constants[n].reshape(-1, self.SIMD) for n in ("m", "o"))
@@ -174,6 +183,7 @@ class LayerNorm(Layer):
     def examples(cls) -> list[dict[str, Any]]:
         return [
             dict(token_dims=[9], channels=128, in_bits=8, k=20, s1=12, eps_int=11, sh=9, SIMD=2),
+            dict(token_dims=[11], channels=40, in_bits=8, k=20, s1=12, eps_int=3, sh=9, SIMD=20, ROOTS=2),
             dict(token_dims=[2, 5], channels=12, in_bits=8, k=12, s1=4, eps_int=1, sh=9, SIMD=12, sets=2, repeat=2),
             dict(token_dims=[7], channels=45, in_bits=6, k=16, s1=10, n_bits=9, eps_int=3, m_bits=10, o_bits=20, sh=6,
                  out_bits=7, SIMD=9, sets=3),

@@ -64,6 +64,11 @@ class QdAttention(Layer):
         """Cycles in which the keys of one row are read."""
         return -(-self.tokens // self.LP)
 
+    @property
+    def max_stages(self) -> int:
+        """Registers of the maximum of LP lanes."""
+        return max(1, (self.LP - 1).bit_length())
+
     def inputs(self) -> list[Stream]:
         return [Stream(self.dims, BIPOLAR, self.SIMD)] * 3
 
@@ -105,13 +110,13 @@ class QdAttention(Layer):
         load = rows * (self.head_dim // self.SIMD)
         row = max(self.groups, self.head_dim // self.PE)
         # two halves of the buffer of v: a half is loaded, waits for its window and is free when its last row is done
-        turn = -(-(load + rows * row + 2 * self.groups + 13) // 2)
+        turn = -(-(load + rows * row + 2 * self.groups + 13 + self.max_stages) // 2)
         return self.windows * max(load, rows * row, turn)
 
     def stores(self) -> tuple[Store, ...]:
         d, lp, rows, words = self.head_dim, self.LP, self.tokens * self.heads, self.groups * self.heads
         return (Store("Q", d, 2 * rows), Store("K", d, 2 * words, copies=lp), Store("V", d, 2 * words, copies=lp),
-                Store("COUNTS", lp * d.bit_length(), self.groups + 4, fixed=True),
+                Store("COUNTS", lp * d.bit_length(), self.groups + 3 + self.max_stages, fixed=True),
                 Store("EXPONENTIALS", lp * self.e_bits, self.groups + 6, fixed=True),
                 Store("TABLE", self.e_bits, self.sets * (d + 1), const=True, copies=lp),
                 Store("THRESH", 3 * self.t_bits + 1, self.sets * self.heads, const=True))
