@@ -56,11 +56,11 @@ class BuildConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Path = Field(description="model file (YAML)")
-    weights: Weights
+    weights: Weights = Field(description="`{file: FILE}`: deployed weights; `{random: SEED}`: recipe weights")
     board: str | None = Field(None, description="FINN board name, e.g. ZCU104")
     part: str | None = Field(None, description="device, which follows from the board")
-    clock_mhz: float = Field(250.0, gt=0, le=2000)
-    target_fps: float | None = Field(None, gt=0)
+    clock_mhz: float = Field(250.0, gt=0, le=2000, description="assumed clock, for frame rates and latencies in time")
+    target_fps: float | None = Field(None, gt=0, description="frames per second at that clock")
     target_cycles: int | None = Field(None, gt=0, description="interval in clock cycles per frame")
     folding_file: Path | None = Field(None, description="FINN folding JSON")
     optimize: Literal["cost", "fit"] = Field("cost", description="foldings of least cost at fixed prices, or "
@@ -72,7 +72,8 @@ class BuildConfig(BaseModel):
                                         "first four blocks of stage 3 share one and the other two another")
     in_flight: dict[int, Annotated[int, Field(ge=1, le=8)]] = Field(
         {}, description="frames at most under way in the engines of a stage (4 where nothing is said): {3: 6}")
-    backend: Literal["open", "vivado"] = "open"
+    backend: Literal["open", "vivado"] = Field("open", description="stated in reports; with vivado the log names the "
+                                               "implementation of each node")
     memory: MemoryConfig = Field(MemoryConfig(), description="plan of the memories: auto, block (no UltraRAM), tool "
                                  "(left to it), or a section: {plan: auto, share: 0.85, styles: {node.MEMORY: block}}")
     output: Literal["logits", "top1"] = Field("logits", description="what leaves the device: all logits, or the class")

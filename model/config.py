@@ -32,21 +32,23 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_\-]+$")
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_\-]+$", description="of files that are made from it")
     image_size: int = Field(ge=8, le=1024, description="side of the square input in pixels")
-    image_channels: int = Field(3, ge=1, le=16)
-    classes: int = Field(ge=2, le=100000)
+    image_channels: int = Field(3, ge=1, le=16, description="colours")
+    classes: int = Field(ge=2, le=100000, description="outputs of the classifier")
     stem_patch: int = Field(4, ge=1, le=16, description="side and stride of the stem convolution")
     widths: tuple[int, int, int, int] = Field(description="channels per stage")
     depths: tuple[int, int, int, int] = Field(description="blocks per stage")
     heads: tuple[int, ...] = Field(description="attention heads of stages 3 and 4, or of all four stages")
-    mlp_ratios: tuple[int, int, int, int] = (8, 8, 4, 4)
+    mlp_ratios: tuple[int, int, int, int] = Field((8, 8, 4, 4), description="hidden channels of the MLP per channel")
     window: int = Field(7, ge=1, le=16, description="side of an attention window")
     pool_padding: int = Field(3, ge=0, le=8, description="padding of the merge-token pooling")
     groups: int = Field(4, ge=1, description="groups of the dilated convolutions")
     dilations: tuple[int, ...] = Field((1, 3, 5), description="a convolution each; [1] is a single 3x3 convolution")
-    token_norm: Literal["layer", "batch"] = "layer"
-    downsample: Literal["binary", "fp"] = "binary"
+    token_norm: Literal["layer", "batch"] = Field(
+        "layer", description="norm of window tokens: exact LayerNorm, or batch norm, which costs no root")
+    downsample: Literal["binary", "fp"] = Field(
+        "binary", description="down-sampling: binary, or full-precision (8 bit when deployed)")
     attention: Literal["qd", "qd_fixed", "binary", "gsb"] = Field(
         "qd", description="levels 0..3 with a learned step and zero point per head; with the paper's fixed thresholds "
         "(equation 10); a single bit (equation 3); group superposition binarization")
@@ -61,8 +63,8 @@ class ModelConfig(BaseModel):
     weight_sign: Literal["centred", "plain"] = Field(
         "centred", description="binary weights: sign of the weight minus its row's mean, or of the weight (equation 4)")
     mean: tuple[float, ...] = Field((0.5,), description="input normalisation on the 0..1 scale, one or per channel")
-    std: tuple[float, ...] = Field((0.5,))
-    bits: Widths = Widths()
+    std: tuple[float, ...] = Field((0.5,), description="the same")
+    bits: Widths = Field(Widths(), description="bit widths, see below")
 
     @property
     def maps(self) -> tuple[int, int, int, int]:
