@@ -11,10 +11,6 @@ README = (ROOT / "README.md").read_text()
 BENCH = json.loads((ROOT / "reports" / "bench.json").read_text())
 
 
-def thousands(n: float) -> str:
-    return f"{n / 1000:.1f} k"
-
-
 def test_accuracy():
     training = json.loads((ROOT / "reports" / "bhvit_micro_training.json").read_text())
     assert f"{training['test_top1']:.2f} %" in README
@@ -30,14 +26,35 @@ def test_interval_of_the_demonstration():
 
 
 def test_scale_probe():
+    decision = (ROOT / "docs" / "decisions" / "0003-scale-probe.md").read_text()
     for stage, p in BENCH["scale_probe"].items():
         assert p["bit_exact_images"] == p["images"] and p["interval_cycles"] <= p["target_cycles"]
         y = p["yosys"]
-        sites = y["LUT"] + y["LUTRAM"] + y["SRL"]
-        row = next(line for line in README.splitlines() if line.startswith(f"| stage {stage[-1]} "))
-        assert [c.strip() for c in row.split("|")][2:5] == [
-            f"{p['interval_cycles']:,.0f} cycles", f"{p['latency_cycles']:,} cycles",
-            f"{thousands(sites)} / {thousands(y['FF'])} / {y['DSP']} / {y['BRAM_18K']}"]
+        figures = (p["interval_cycles"], p["latency_cycles"], y["LUT"] + y["LUTRAM"] + y["SRL"], y["FF"], y["DSP"],
+                   y["BRAM_18K"])
+        assert f"| stage {stage[-1]} | {' | '.join(f'{v:,.0f}' for v in figures)} |" in decision
+
+
+def test_the_papers_network():
+    """BHViT-tiny as a whole: what README and results say is what the reports have, within every limit."""
+    r = json.loads((ROOT / "reports" / "bhvit_tiny_zcu104.json").read_text())
+    synth = json.loads((ROOT / "reports" / "synth_bhvit_tiny_zcu104.json").read_text())
+    assert all(v["met"] for v in r["limits"].values()) and r["synthesis"]["complete"] and synth["complete"]
+    for c in (r["cosim"], r["cosim_stalls"]):
+        assert c["bit_exact_images"] == c["images"] == c["distinct_outputs"] > 0
+    s, t, c = r["synthesis"], synth["total"], r["cosim"]
+    assert (s["lut"], s["bram18"], s["uram"], s["dsp"]) == (t["LUT_sites"], t["BRAM_18K"], t["URAM"], t["DSP"])
+    row = next(line for line in README.splitlines() if line.startswith("| bhvit_tiny,"))
+    interval = r["limits"]["interval_cycles"]["reached"]
+    shares = ", ".join(f"{100 * s['share'][k]:.1f}" for k in ("lut", "bram18", "uram", "dsp"))
+    for figure in (f"{c['bit_exact_images']} of {c['images']}", f"{interval:,.0f} cycles",
+                   f"{r['clock_mhz'] * 1e6 / interval:,.0f} frames/s", f"{s['lut'] / 1000:.0f} k / {s['bram18']} and "
+                   f"{s['uram']} URAM / {s['dsp']:,}", f"{shares} % of a ZCU104"):
+        assert figure in row, figure
+    results = (ROOT / "docs" / "results.md").read_text()
+    for figure in (f"{c['latency_cycles']:,} cycles", f"{s['lut']:,} (", f"formulas: {r['estimate']['lut']:,}",
+                   f"all {synth['instances']} instances, {synth['distinct_instances']} distinct"):
+        assert figure in results, figure
 
 
 def test_xnor():
