@@ -142,6 +142,6 @@ def test_make_setup_with_an_old_python(tmp_path):
     old.chmod(0o755)
     venv = tmp_path / "venv"
     r = make("setup", f"PYTHON={old}", f"VENV={venv}")
-    assert r.returncode and "Python 3.11 or newer is needed; set PYTHON=" in r.stderr and not venv.exists()
+    assert r.returncode and "Python 3.11 or 3.12 is needed; set PYTHON=" in r.stderr and not venv.exists()
     r = make("setup", "PYTHON=/no/such/python", f"VENV={venv}")
-    assert r.returncode and "Python 3.11 or newer is needed" in r.stderr and not venv.exists()
+    assert r.returncode and "Python 3.11 or 3.12 is needed" in r.stderr and not venv.exists()

@@ -169,13 +169,17 @@ def test_a_record_judges_every_limit():
     share = large.shares(counts, "xczu7ev-ffvc1156-2-e")
     assert share == {"lut": 0.75, "bram18": 0.8494, "uram": 0.8542, "dsp": 0.75}
     r = {"target_cycles": 100, "cosim": {"mean_interval_cycles": 101.0, "estimated_interval_cycles": 90,
-                                       "latency_cycles": 5},
+                                       "input_interval_cycles": 95.0, "latency_cycles": 5},
          "estimate": {**counts, "share": share}}
     met = {k: v["met"] for k, v in large.verdict(r).items()}
     assert met == {"interval_cycles": False, "latency_cycles": True, "lut_share": True, "bram18_share": True,
                    "uram_share": False, "dsp_share": True}
     r["cosim"] |= {"mean_interval_cycles": 80.0, "estimated_interval_cycles": 100}
     assert large.verdict(r)["interval_cycles"] == {"limit": 100, "reached": 100, "met": True}
+    r["cosim"]["input_interval_cycles"] = 102.5
+    assert large.verdict(r)["interval_cycles"] == {"limit": 100, "reached": 102.5, "met": False}, "of many frames"
+    r["cosim"]["input_interval_cycles"] = None
+    assert not large.verdict(r)["interval_cycles"]["met"], "too few frames to say"
     r["synthesis"] = {**counts, "share": {**share, "lut": 0.76}}
     assert not large.verdict(r)["lut_share"]["met"], "what was synthesized counts, not the estimate"
     none = large.shares({**counts, "uram": 1}, "xczu9eg-ffvb1156-2-e")
