@@ -31,6 +31,7 @@ $(STAMP): requirements/torch.txt requirements/lock.txt pyproject.toml
 
 host-setup: $(HOST_STAMP) ## the environment .venv-host of board code and notebook 5 (pynq needs numpy 1): exact versions, 0.3 GB
 $(HOST_STAMP): requirements/host.txt
+	$(NEEDS_PYTHON)
 	$(PYTHON) -m venv $(HOST_VENV)
 	$(HOST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r requirements/host.txt
 	@touch $@
