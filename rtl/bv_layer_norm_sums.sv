@@ -32,57 +32,29 @@ module bv_layer_norm_sums #(
   logic [4:1] first;
   logic signed [IN_BITS-1:0] x1[SIMD];
   logic [2*IN_BITS-2:0] xx1[SIMD];                     // x^2 <= 2^(2*IN_BITS-2)
-  logic signed [SB-1:0] sum2[P2], sum3[P3], sum4, s5, s6, s7;
-  logic [QB-1:0] sq2[P2], sq3[P3], sq4, q5;
+  logic [SIMD*SB-1:0] sx1;                             // x1, extended: sums of equal width, modulo 2^SB
+  logic [SIMD*QB-1:0] sxx1;
+  logic [P2*SB-1:0] sum2;
+  logic [P3*SB-1:0] sum3;
+  logic signed [SB-1:0] sum4, s5, s6, s7;
+  logic [P2*QB-1:0] sq2;
+  logic [P3*QB-1:0] sq3;
+  logic [QB-1:0] sq4, q5;
   logic [V_BITS-1:0] cq6, cq7, ss6, ss7;
 
-  for (genvar p = 0; p < P2; p++) begin : gen_four
-    logic signed [SB-1:0] sum;
-    logic [QB-1:0] sq;
-    always_comb begin
-      sum = '0;
-      sq = '0;
-      for (int i = 4 * p; i < SIMD && i < 4 * p + 4; i++) begin
-        sum = sum + SB'(x1[i]);
-        sq = sq + QB'(xx1[i]);
-      end
-    end
-    always_ff @(posedge clk) begin
-      sum2[p] <= sum;
-      sq2[p] <= sq;
-    end
-  end
-  for (genvar p = 0; p < P3; p++) begin : gen_sixteen
-    logic signed [SB-1:0] sum;
-    logic [QB-1:0] sq;
-    always_comb begin
-      sum = '0;
-      sq = '0;
-      for (int i = 4 * p; i < P2 && i < 4 * p + 4; i++) begin
-        sum = sum + sum2[i];
-        sq = sq + sq2[i];
-      end
-    end
-    always_ff @(posedge clk) begin
-      sum3[p] <= sum;
-      sq3[p] <= sq;
-    end
-  end
-  logic signed [SB-1:0] sum_all;
-  logic [QB-1:0] sq_all;
-  always_comb begin
-    sum_all = '0;
-    sq_all = '0;
-    for (int i = 0; i < P3; i++) begin
-      sum_all = sum_all + sum3[i];
-      sq_all = sq_all + sq3[i];
-    end
-  end
+  bv_sum_fours #(.N(SIMD), .BITS(SB)) u_sum2 (.clk, .x(sx1), .sum(sum2));
+  bv_sum_fours #(.N(P2), .BITS(SB)) u_sum3 (.clk, .x(sum2), .sum(sum3));
+  bv_sum_fours #(.N(P3), .BITS(SB)) u_sum4 (.clk, .x(sum3), .sum(sum4));
+  bv_sum_fours #(.N(SIMD), .BITS(QB)) u_sq2 (.clk, .x(sxx1), .sum(sq2));
+  bv_sum_fours #(.N(P2), .BITS(QB)) u_sq3 (.clk, .x(sq2), .sum(sq3));
+  bv_sum_fours #(.N(P3), .BITS(QB)) u_sq4 (.clk, .x(sq3), .sum(sq4));
   for (genvar i = 0; i < SIMD; i++) begin : gen_square
     logic signed [IN_BITS-1:0] x;
     logic [2*IN_BITS-2:0] xx;
     assign x = signed'(in_data[i*IN_BITS+:IN_BITS]);
     assign xx = (2*IN_BITS-1)'(x) * (2*IN_BITS-1)'(x);
+    assign sx1[i*SB+:SB] = SB'(x1[i]);
+    assign sxx1[i*QB+:QB] = QB'(xx1[i]);
     always_ff @(posedge clk) begin
       x1[i] <= x;
       xx1[i] <= xx;
@@ -99,8 +71,6 @@ module bv_layer_norm_sums #(
     end
     first <= {first[3:1], in_first};
     last <= {last[6:1], in_last};
-    sum4 <= sum_all;
-    sq4 <= sq_all;
     if (valid[4]) begin
       s5 <= first[4] ? sum4 : s5 + sum4;
       q5 <= first[4] ? sq4 : q5 + sq4;

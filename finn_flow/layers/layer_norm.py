@@ -40,7 +40,7 @@ class LayerNorm(Layer):
     """
 
     stem: ClassVar[str] = "layer_norm"
-    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_rsqrt", "bv_layer_norm_sums")
+    sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_rsqrt", "bv_sum_fours", "bv_layer_norm_sums")
     fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "ROOTS": "roots"}
     roots: ClassVar[tuple[int, ...]] = (1, 2)
 
