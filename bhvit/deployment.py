@@ -94,7 +94,7 @@ def deploy(build: Path, out: Path, *, data: str | None = None, images: int = IMA
     (overlay / "notebooks" / "__init__.py").write_text('"""Notebooks for `pynq get-notebooks`."""\n')
     _write_json(overlay / "provenance.json", _provenance(folder, values, reference["source"], bit))
     _frame(partial, values, name, len(reference["images"]), bit)
-    _sums(overlay)
+    _sums(overlay, skip="notebooks/")  # Jupyter saves them by itself
     _sums(partial, skip="overlay/", also=f"overlay/{SUMS}")
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)

@@ -21,8 +21,8 @@ BASES = {"zynq-7000": {"dma": 0x40000000, "control": 0x40010000, "feeder": 0x400
 INSTANCES = {"dma": "dma_0", "control": "control_0"}
 #: of designs whose constants come from outside
 FEEDER = {"feeder": "feeder_0"}
-#: bits of a word on the memory side of the DMA
-DATA_WIDTH = ShellParameters.axi_bits
+#: bits of a word on the memory side of the DMA (axi_bits of configs/board)
+DATA_WIDTH = {"zynq-7000": 64, "zynq-ultrascale": 128}
 
 
 def platform(part: str) -> str:
@@ -75,7 +75,7 @@ def settings(design: Design, config: dict[str, Any], *, name: str, classes: int,
             "cycles": {"interval": design.max_cycles, "latency_bound": design.total_cycles, "evidence": "estimate"},
             "instances": {b: {"name": i, "base": BASES[kind][b]} for b, i in instances.items()},
             "constants": outside,
-            "data_width": DATA_WIDTH, "bitfile": bitfile,
+            "data_width": DATA_WIDTH[kind], "bitfile": bitfile,
             "simulation": None if simulation is None else {"bitfile": simulation}, "registers": registers.as_dict()}
 
 

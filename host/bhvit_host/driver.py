@@ -6,6 +6,7 @@ Method names are those of FINN's driver (`idt`, `ishape_normal`, `batch_size`, `
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from .images import Preprocess
 from .measure import Measurements
 from .settings import Settings, Stream
 
+#: least size of a buffer: pynq before 4.0 puts smaller ones beyond the first 4 GB, where not every port reaches
+SMALLEST = 8192
 #: batches in flight: while one is computed, the next is packed and the one before unpacked
 BUFFERS = 2
 #: an accelerator is stuck when it takes so many times the estimated cycles, and the timeout in seconds is over, too
@@ -27,12 +30,12 @@ PATIENCE = 4
 
 
 class Accelerator(Measurements):
-    """An accelerator, loaded on a board or on the simulated device.
+    """An accelerator, loaded on a board or on the simulated device. For one thread at a time.
 
     Args:
         folder: the deployment package (default: see :func:`package.find`). bitfile: instead of the package's.
         batch_size: images in a DMA transfer. device: "auto", "board", "sim", or a pynq device. model: behind the
-            simulated device, "rtl" or "golden". clock_mhz: instead of the clock that the design was built for.
+            simulated device, "rtl" or "golden". clock_mhz: instead of the clock of the hwh, which timing was met with.
         timeout: seconds without an end after which a transfer counts as stuck.
     Raises:
         HostError: with what, where, why and what to do.
@@ -48,21 +51,26 @@ class Accelerator(Measurements):
         self.evidence = self.simulated or "board"
         self.timeout = timeout
         self._buffers: list[tuple[Any, Any]] = []
+        self._running, self._runs = False, 0  #: transfers are under way; number of the run that began last
         self.feeder = None
         try:
             self.bitfile = Path(bitfile) if bitfile else self._own_bitfile()
-            self._load(clock_mhz or self.settings.clock_mhz)
+            self._load(clock_mhz)
             self.batch_size = batch_size
         except BaseException:
             self.close()
             raise
 
-    def _load(self, clock_mhz: float) -> None:
+    def _load(self, clock_mhz: float | None) -> None:
         """Overlay, clock, identity, constants from outside, DMA channels."""
         from .dma import Channel
 
         self.overlay = overlays.load(self.bitfile, self.settings, self.device)
-        self.fclk_mhz = overlays.set_clock(clock_mhz)
+        self.fclk_mhz = overlays.set_clock(self.overlay, clock_mhz)
+        designed = float(self.overlay.clock_dict[0]["frequency"])
+        if self.fclk_mhz > designed * overlays.ABOVE:
+            print(f"note: {self.fclk_mhz:g} MHz is above the {designed:g} MHz that timing was met with; results may be "
+                  "wrong", file=sys.stderr)
         names = {block: i["name"] for block, i in self.settings.instances.items()}
         self.control = ControlBlock(getattr(self.overlay, names["control"]), self.settings.control)
         self.control.check(self.settings, self.bitfile)
@@ -135,9 +143,11 @@ class Accelerator(Measurements):
                       self._receive.limit // self.settings.output.frame_bytes)
         if not 1 <= value <= largest:
             raise HostError("The batch size cannot be used.", value, f"a DMA transfer holds 1 to {largest} images")
+        self._stop()
         self._free()
         try:
-            self._buffers = [tuple(allocate((value, s.frame_bytes), np.uint8, target=self.device)
+            self._buffers = [tuple(allocate((max(value, -(-SMALLEST // s.frame_bytes)), s.frame_bytes), np.uint8,
+                                            target=self.device, cacheable=1)
                                    for s in (self.settings.input, self.settings.output)) for _ in range(BUFFERS)]
         except (MemoryError, RuntimeError) as e:
             self._free()
@@ -172,7 +182,8 @@ class Accelerator(Measurements):
     def stream(self, images):
         """Like :meth:`execute`, batch by batch: yields the outputs (n, *dims) of each as soon as they are there.
 
-        While the accelerator computes a batch, the next one is packed and the one before is unpacked.
+        While the accelerator computes a batch, the next one is packed and the one before is unpacked. Another call on
+        the accelerator stops a stream that has not ended.
         """
         images = self._checked(images)
         cuts = [slice(i, min(i + self._batch, len(images))) for i in range(0, len(images), self._batch)]
@@ -180,6 +191,7 @@ class Accelerator(Measurements):
             return
         source, target = self.settings.input, self.settings.output
         counts = [c.stop - c.start for c in cuts]
+        mine = self._begin()
         done = False
         self._expect(sum(counts[:BUFFERS]))
         try:
@@ -198,13 +210,21 @@ class Accelerator(Measurements):
                     self._expect(sum(counts[k + 1:k + 1 + BUFFERS]))
                     self._receive.start(self._buffers[(k + 1) % BUFFERS][1], counts[k + 1] * target.frame_bytes)
                 yield target.unpack(np.asarray(self._buffers[k % BUFFERS][1])[:n])
+                if mine != self._runs:
+                    raise HostError("The stream was stopped.", f"after batch {k + 1} of {len(counts)}",
+                                    "the accelerator was used or closed before the stream had ended",
+                                    "take all batches first, or start the stream again")
             done = True
         finally:
-            if not done:  # stuck, interrupted, or not asked for the rest
-                self.reset()
+            if mine == self._runs:
+                if done:
+                    self._running = False
+                else:  # stuck, interrupted, or not asked for the rest
+                    self.reset()
 
     def run_buffers(self, n: int) -> None:
         """One transfer of the first n packed images of buffer 0: what FINN calls `execute_on_buffers`."""
+        self._begin()
         self._expect(n)
         try:
             self._receive.start(self._buffers[0][1], n * self.settings.output.frame_bytes)
@@ -214,10 +234,24 @@ class Accelerator(Measurements):
         except BaseException:
             self.reset()
             raise
+        self._running = False
+
+    def _begin(self) -> int:
+        """A run of transfers begins; returns its number. One that has not ended is stopped."""
+        self._stop()
+        self._running = True
+        return self._runs
+
+    def _stop(self) -> None:
+        """Stop a run that has not ended: the DMA would go on writing into its buffers."""
+        self._runs += 1
+        if self._running:
+            self.reset()
 
     def reset(self) -> None:
         """Stop everything in flight; the next call of :meth:`execute` starts afresh."""
         self.control.soft_reset()
+        self._running = False
         self._send.restart()
         self._receive.restart()
 
@@ -277,7 +311,12 @@ class Accelerator(Measurements):
         self._buffers = []
 
     def close(self) -> None:
-        """Free the buffers; end a simulation."""
+        """Stop what is under way, free the buffers, end a simulation."""
+        try:
+            self._stop()
+        except HostError as e:  # better to lose memory than to free what may still be written to
+            print(f"note: the buffers are not freed: {e}", file=sys.stderr)
+            self._buffers = []
         if self.feeder is not None:
             self.feeder.close()
             self.feeder = None

@@ -41,7 +41,8 @@ class Preprocess:
             width, height = short, max(short, int(short * height / width))
         else:
             width, height = max(short, int(short * width / height)), short
-        picture = picture.resize((width, height), image.Resampling.BICUBIC)
+        filters = getattr(image, "Resampling", image)  # before Pillow 9.1 the module itself
+        picture = picture.resize((width, height), filters.BICUBIC)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         crop = picture.crop((left, top, left + self.size, top + self.size))
         return np.asarray(crop, np.uint8).reshape(self.size, self.size, self.channels)
@@ -54,9 +55,9 @@ class Preprocess:
         if side > self.size or channels not in (1, self.channels):
             raise HostError("The images cannot be enlarged.", why=f"they are {images.shape[1:]}, the network takes "
                             f"({self.size}, {self.size}, {self.channels})", do="use photograph() for large pictures")
-        wide = images.astype(np.int64)
         if side == self.size and scale == divisor:
             return np.repeat(images.astype(np.uint8), self.channels // channels, -1)
+        wide = images.astype(np.int64)
         position = np.clip((2 * np.arange(self.size) + 1) * side - self.size, 0, (side - 1) * 2 * self.size)
         low, part = np.divmod(position, 2 * self.size)
         high = np.minimum(low + 1, side - 1)

@@ -10,6 +10,11 @@ from pathlib import Path
 from .errors import HostError, WrongBitfile
 from .settings import Settings
 
+#: there is one where Linux can load a bitfile: on a board
+FPGA_MANAGER = Path("/sys/class/fpga_manager/fpga0")
+#: how far a clock may be above the one that was asked for (rounding of the frequency of the PLL)
+ABOVE = 1.002
+
 
 def choose_device(settings: Settings, wanted: str = "auto", model: str | None = None, say=None):
     """The pynq device: a board where there is one, else the simulated device of the package, which says so.
@@ -28,6 +33,11 @@ def choose_device(settings: Settings, wanted: str = "auto", model: str | None = 
             found = [d for d in Device.devices if not hasattr(d, "simulated")]
         if found:
             return found[0]
+        if FPGA_MANAGER.exists():  # a simulation that nobody asked for would be a surprise there
+            raise HostError("pynq finds no device on this board.", "pynq.Device.devices", "it looks for one only where "
+                            "XILINX_XRT is set" if "XILINX_XRT" not in os.environ else "XILINX_XRT is set",
+                            "be root in a login shell, which sets what pynq needs: `sudo -i`; for the simulated "
+                            "device: --platform sim")
         if wanted == "board":
             raise HostError("There is no board.", "pynq finds no device", do="run this on a PYNQ board, as root; or "
                             "use the simulated device: --platform sim")
@@ -79,7 +89,13 @@ def load(bitfile: Path, settings: Settings, device):
     for clock in overlay.clock_dict.values():
         if clock.get("frequency") is None:
             clock["frequency"] = settings.clock_mhz
-    overlay.download()
+    try:
+        overlay.download()
+    except HostError:
+        raise
+    except Exception as e:
+        raise HostError("The bitfile cannot be loaded.", bitfile, f"{type(e).__name__}: {e}",
+                        "be root (`sudo -i`), and use the package that was made for this board") from e
     return overlay
 
 
@@ -91,11 +107,25 @@ def is_simulated(bitfile: Path) -> bool:
         return f.read(len(MARK)) == MARK
 
 
-def set_clock(mhz: float) -> float:
-    """Set clock 0 of the programmable logic as near as its dividers allow, and return what it is."""
+def set_clock(overlay, mhz: float | None = None) -> float:
+    """Set clock 0 of the programmable logic and return what it is, in MHz.
+
+    mhz: the dividers' nearest clock at or below it. None: that of the hwh, which timing was met with; loading the
+    overlay has set it, but pynq takes the nearest divider, which may be faster.
+    """
     from pynq import Clocks
 
+    limit = float(overlay.clock_dict[0]["frequency"]) if mhz is None else mhz
+    now = float(Clocks.fclk0_mhz)
+    if mhz is None and 0 < now <= limit * ABOVE:
+        return now
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the achieved frequency is returned and reported
-        Clocks.fclk0_mhz = mhz
-    return float(Clocks.fclk0_mhz)
+        asked = limit
+        while asked > limit / 4:
+            Clocks.fclk0_mhz = asked
+            if (now := float(Clocks.fclk0_mhz)) <= limit * ABOVE:
+                return now
+            asked *= 0.98
+    raise HostError("The clock cannot be set.", f"{limit:g} MHz", f"the nearest that the dividers give is {now:g} MHz",
+                    "ask for another clock: --fclk_mhz")

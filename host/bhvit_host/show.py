@@ -15,6 +15,7 @@ def contact_sheet(images: np.ndarray, captions: Sequence[str], good: Sequence[bo
     """
     from PIL import Image, ImageDraw
 
+    nearest = getattr(Image, "Resampling", Image).NEAREST  # before Pillow 9.1 the module itself
     line, gap = 14, 4
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + line + gap) + gap), "white")
@@ -23,7 +24,7 @@ def contact_sheet(images: np.ndarray, captions: Sequence[str], good: Sequence[bo
         x, y = gap + i % columns * (side + gap), gap + i // columns * (side + line + gap)
         image = np.asarray(image, np.uint8)
         picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("RGB")
-        sheet.paste(picture.resize((side, side), Image.Resampling.NEAREST), (x, y))
+        sheet.paste(picture.resize((side, side), nearest), (x, y))
         color = "black" if good is None else "darkgreen" if good[i] else "red"
         draw.text((x, y + side + 1), str(caption), fill=color)
     return sheet
