@@ -110,6 +110,9 @@ def prepare(folder: Path, board: Board, settings: Settings, design: Design, cloc
     if p.feeder:
         blocks.append(_block("feeder", FEEDER_TOP, registers.FEEDER.vlnv, [*shell, f"shell/{FEEDER_TOP}.v"],
                              masters=masters(p), slaves=["s_axi"], streams=weights, block=registers.FEEDER))
+    for b in blocks:
+        b["master_parameters"] = {"SUPPORTS_NARROW_BURST": 0, "MAX_BURST_LENGTH": p.burst,
+                                  "NUM_READ_OUTSTANDING": p.outstanding, "NUM_WRITE_OUTSTANDING": p.outstanding}
     values = {"part": board.part, "board_part": settings.board_part, "board_connections": settings.board_connections,
               "family": settings.family, "axi_bits": settings.axi_bits, "clock_mhz": f"{clock_mhz:g}", "jobs": jobs,
               "strategy": settings.strategy, "stem": STEM, "span": registers.SPAN, "dma_vlnv": registers.DMA.vlnv,
@@ -146,7 +149,8 @@ def _block(name: str, top: str, vlnv: str, sources: list[str], memories: list[st
         [r.name, r.offset, ACCESS[r.access], r.doc, [[f.name, f.lsb, f.width, ACCESS[f.access], f.doc]
                                                     for f in r.fields]] for r in block.registers]
     return {"name": name, "top": top, "vlnv": vlnv, "sources": sources, "memories": memories or [],
-            "masters": masters or [], "slaves": slaves or [], "streams": streams or [], "unused": list(unused or []),
+            "masters": masters or [], "master_parameters": {}, "slaves": slaves or [], "streams": streams or [],
+            "unused": list(unused or []),
             "span": registers.SPAN, "registers": described, "parameters": parameters or {}}
 
 
@@ -194,6 +198,8 @@ def results(folder: Path, clock_mhz: float) -> dict[str, Any]:
             raise UserError("Vivado has not written the result.", f, None, f"run it: {command(folder)}")
     reports = folder / "reports"
     version = (reports / "tool.txt").read_text().strip() if (reports / "tool.txt").is_file() else None
+    if (reports / "clock.txt").is_file():  # what the dividers give
+        clock_mhz = float((reports / "clock.txt").read_text())
     return {"tool": f"Vivado {version}" if version else "Vivado", "clock_mhz": clock_mhz,
             **{k: str(f.relative_to(folder.parents[1])) for k, f in files.items()},
             **vivado_reports.timing(reports / "timing.rpt"),

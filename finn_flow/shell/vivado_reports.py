@@ -14,6 +14,8 @@ UTILIZATION = {"LUT": ("CLB LUTs", "Slice LUTs"), "LUTRAM": ("LUT as Memory",),
                "DSP": ("DSPs",)}
 #: of those, what a report may lack: small devices have none
 MAY_LACK = ("URAM",)
+#: the design's clock, by family
+CLOCKS = ("clk_pl_0", "clk_fpga_0")
 HIERARCHY = {"LUT": "Total LUTs", "LUTRAM": "LUTRAMs", "SRL": "SRLs", "FF": "FFs", "RAMB36": "RAMB36",
              "RAMB18": "RAMB18", "URAM": "URAM", "DSP": ("DSP Blocks", "DSP48 Blocks")}
 
@@ -61,10 +63,11 @@ def timing(path: Path) -> dict[str, Any]:
     except (ValueError, IndexError):
         raise _unreadable(path, f"the design timing summary reads `{m[1].strip()}`: a design without constraints?") \
             from None
-    clocks = [float(p) for p in re.findall(r"^\s*\S+\s+\{[^}]*\}\s+([\d.]+)\s+[\d.]+\s*$", text, re.M)]
+    clocks = {n: float(p) for n, p in re.findall(r"^\s*(\S+)\s+\{[^}]*\}\s+([\d.]+)\s+[\d.]+\s*$", text, re.M)}
     if not clocks:
         raise _unreadable(path, "there is no clock summary")
-    period = min(clocks)
+    # a board's preset may have clocks that nothing uses
+    period = next((p for n, p in clocks.items() if n in CLOCKS), min(clocks.values()))
     return {"wns_ns": wns, "tns_ns": tns, "whs_ns": whs, "failing_endpoints": failing, "period_ns": period,
             "fmax_mhz": round(1000 / (period - wns), 2), "timing_met": wns >= 0 and whs >= 0 and tns == 0 and ths == 0}
 

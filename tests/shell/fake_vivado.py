@@ -3,7 +3,8 @@
 Every command that the scripts use is declared with its options; an unknown command, option, file, cell, pin, interface
 or property is an error, as it would be in Vivado. Pins and interfaces of the project's own parts come from the Verilog
 that was generated for them. As a program (`python -m tests.shell.fake_vivado -mode batch ... -source FILE`) it writes
-a bit file, a hwh and sample reports; FAKE_VIVADO says how it ends: ok, timing, error, no_report, no_hwh.
+a bit file, a hwh and sample reports; FAKE_VIVADO says how it ends: ok, timing, error, clock, memory,
+no_report, no_hwh.
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from pathlib import Path
 from .vivado_commands import COMMANDS, IP, PARTS, PROPERTIES
 
 SAMPLES = Path(__file__).with_name("samples")
+#: property with the clock that a processing system makes -> its cell, and the property with the clock asked for
+ACTUAL = {"CONFIG.PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ":
+          ("zynq_ultra_ps_e_0", "CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ"),
+          "CONFIG.PCW_ACT_FPGA0_PERIPHERAL_FREQMHZ":
+          ("processing_system7_0", "CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ")}
 
 class Refused(Exception):
     """What Vivado would not do."""
@@ -134,6 +140,8 @@ class FakeVivado:
             bad = self.ends == "error" and handle == "run:impl_1"
             return {"PROGRESS": "40%" if bad else "100%", "STATUS": "route_design ERROR" if bad else "complete",
                     "DIRECTORY": str(self.project)}[key]
+        if key in ACTUAL and handle == f"cell:{ACTUAL[key][0]}":  # a board whose PLL has a divider for every clock
+            return "187.498" if self.ends == "clock" else self.values[handle][ACTUAL[key][1]]
         if key != "name":
             raise Refused(f"{handle} has no property {key}")
         return handle.split(":", 1)[1]
@@ -189,6 +197,7 @@ class FakeVivado:
     do_ipx_add_register = _child("register", "block")
     do_ipx_add_field = _child("field", "register")
     do_ipx_add_user_parameter = _child("parameter", "core")
+    do_ipx_add_bus_parameter = _child("busparameter", "bus")
 
     def do_ipx_get_ports(self, o, name):
         self.of_core(o["-of_objects"])
@@ -268,6 +277,10 @@ class FakeVivado:
         return self.new("run", name)
 
     def do_launch_runs(self, o, name):
+        log = self.project / "bhvit.runs" / f"bhvit_{name}" / "runme.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("CRITICAL WARNING: [Synth 8-4445] could not open $readmem data file 'a.mem'; please ..."
+                       if self.ends == "memory" else "all is well\n")
         if o.get("-to_step") == "write_bitstream":
             (self.project / "bhvit_wrapper.bit").write_bytes(b"FAKE\n")
 

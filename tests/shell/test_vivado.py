@@ -218,6 +218,11 @@ def test_what_vivado_lacks_is_said(build):
         evaluate(scripts(build, "zcu104"), ends="error")
     with pytest.raises(tkinter.TclError, match="no hwh"):
         evaluate(scripts(build, "zcu104"), ends="no_hwh")
+    with pytest.raises(tkinter.TclError, match=r"a memory would be zero: .*readmem data file 'a.mem'.*runme.log"):
+        evaluate(scripts(build, "zcu104"), ends="memory")
+    for board in ("kv260", "pynq_z2"):
+        with pytest.raises(tkinter.TclError, match=r"give 187.498 MHz, not 200: .*--clock 187.498"):
+            evaluate(scripts(build, board, clock_mhz=200.0), ends="clock")
     folder = scripts(build, "zcu104")
     (folder / "accelerator" / "weights.mem").unlink()
     with pytest.raises(tkinter.TclError, match=r"no file .*weights.mem"):
@@ -258,6 +263,25 @@ def test_flow(build, stub):
     assert (build / "report" / "bitstream_zcu104.json").is_file()
     again = module.bitstream(build, "zcu104", run=False)  # --collect
     assert again == r
+
+
+def test_the_clock_is_what_the_dividers_give(build, stub):
+    stub("clock")
+    assert module.bitstream(build, "kv260")["clock_mhz"] == 187.498  # of 187.5, near enough
+
+
+def test_masters_say_what_they_do(fed_build):
+    """Without it, an interconnect is made for narrow bursts and two transactions at a time."""
+    fake = evaluate(scripts(fed_build, "zcu104"))
+    said: dict[str, dict[str, str]] = {}
+    for handle, values in fake.values.items():
+        if handle.startswith("busparameter:"):
+            bus, parameter = handle.removeprefix("busparameter:bus:").split("/")
+            said.setdefault(bus, {})[parameter] = values["value"]
+    p = ShellParameters.of(Design.load(fed_build / "stitched_ip"), 250.0, axi_bits=128)
+    assert set(said) == {"m_axi_mm2s", "m_axi_s2mm", *wiring.masters(p)}
+    assert all(v == {"SUPPORTS_NARROW_BURST": "0", "MAX_BURST_LENGTH": "16", "NUM_READ_OUTSTANDING": "4",
+                     "NUM_WRITE_OUTSTANDING": "4"} for v in said.values())
 
 
 def test_flow_with_failing_timing(build, stub):
@@ -306,6 +330,15 @@ def test_timing_report():
     assert met == {"wns_ns": 0.137, "tns_ns": 0.0, "whs_ns": 0.010, "failing_endpoints": 0, "period_ns": 4.0,
                    "fmax_mhz": 258.87, "timing_met": True}
     assert not failed["timing_met"] and failed["failing_endpoints"] == 431 and failed["fmax_mhz"] == 226.65
+
+
+def test_clocks_that_nothing_uses(tmp_path):
+    text = (SAMPLES / "timing.rpt").read_text()
+    f = tmp_path / "timing.rpt"
+    f.write_text(text.replace("clk_pl_0  {0.000 2.000}      4.000           250.000         \n",
+                              "clk_pl_1  {0.000 1.000}      2.000           500.000         \n"
+                              "clk_pl_0  {0.000 2.000}      4.000           250.000         \n"))
+    assert f.read_text() != text and vivado_reports.timing(f) == vivado_reports.timing(SAMPLES / "timing.rpt")
 
 
 def test_utilization_reports():

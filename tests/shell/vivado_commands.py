@@ -28,6 +28,8 @@ COMMANDS = {
     "ipx::get_memory_maps": ({"-of_objects"}, {"-quiet"}, 0, 1), "ipx::remove_memory_map": (set(), set(), 2, 2),
     "ipx::add_memory_map": (set(), set(), 2, 2), "ipx::add_address_block": (set(), set(), 2, 2),
     "ipx::add_register": (set(), set(), 2, 2), "ipx::add_field": (set(), set(), 2, 2),
+    "ipx::add_bus_parameter": (set(), set(), 2, 2), "ipx::get_bus_parameters": ({"-of_objects"}, {"-quiet"}, 1, 1),
+    "set_msg_config": ({"-id", "-new_severity"}, set(), 0, 0),
     "ipx::add_user_parameter": (set(), set(), 2, 2), "ipx::create_xgui_files": (set(), set(), 1, 1),
     "ipx::update_checksums": (set(), set(), 1, 1), "ipx::save_core": (set(), set(), 1, 1)}
 #: kind of object -> properties that may be set; CONFIG.* of cells are checked by their prefix
@@ -36,7 +38,7 @@ PROPERTIES = {
     "file": {"synth_checkpoint_mode"}, "run": {"strategy"},
     "core": {"name", "version", "display_name", "description", "supported_families", "core_revision"},
     "parameter": {"value_resolve_type", "value_format", "value"}, "bus": {"slave_memory_map_ref"},
-    "port": {"driver_value"},
+    "port": {"driver_value"}, "busparameter": {"value"},
     "block": {"range", "width", "usage"}, "register": {"address_offset", "size", "access", "description"},
     "field": {"bit_offset", "bit_width", "access", "description"}}
 #: pins and interfaces of Vivado's own IP, as its documentation names them (PG201, PG085/PG082, PG164, PG247)

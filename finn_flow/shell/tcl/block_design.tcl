@@ -5,6 +5,8 @@
 proc bhvit_create_project {root repository} {
   global bhvit
   create_project -force bhvit [file join $root project] -part $bhvit(part)
+  # a memory image that is not found is only a warning by default, and the memory is zero
+  set_msg_config -id {[Synth 8-4445]} -new_severity ERROR
   if {$bhvit(board_part) ne ""} {
     set found [get_board_parts -quiet -latest_file_version $bhvit(board_part)]
     if {[llength $found] == 0} {
@@ -109,6 +111,20 @@ proc bhvit_feeder {clock} {
   connect_bd_net [get_bd_pins reset_0/peripheral_aresetn] [get_bd_pins feeder_0/ap_rst_n]
 }
 
+# The clock that the dividers of the processing system give. What was asked for is a register of the design and in every
+# report, so the two must agree.
+proc bhvit_check_clock {ps property} {
+  global bhvit
+  set bhvit(actual_mhz) [get_property CONFIG.$property $ps]
+  if {![string is double -strict $bhvit(actual_mhz)]} {
+    error "the processing system does not say its clock in $property"
+  }
+  if {abs($bhvit(actual_mhz) - $bhvit(clock_mhz)) > 0.01 * $bhvit(clock_mhz)} {
+    error "the dividers of the processing system give $bhvit(actual_mhz) MHz, not $bhvit(clock_mhz):\
+      ask for a clock that they give, e.g. bhvit bitstream --clock $bhvit(actual_mhz)"
+  }
+}
+
 # Zynq UltraScale+: control over M_AXI_HPM0_FPD, the DMA's memory over S_AXI_HP0_FPD, the feeder's over S_AXI_HP1_FPD to
 # S_AXI_HP3_FPD, as many as it needs.
 proc bhvit_block_design_zynq_ultra {} {
@@ -122,6 +138,7 @@ proc bhvit_block_design_zynq_ultra {} {
     CONFIG.PSU__USE__S_AXI_GP2 1 CONFIG.PSU__SAXIGP2__DATA_WIDTH $bhvit(axi_bits) \
     CONFIG.PSU__USE__IRQ0 0 CONFIG.PSU__USE__IRQ1 0 \
     CONFIG.PSU__FPGA_PL0_ENABLE 1 CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ $bhvit(clock_mhz)] $ps
+  bhvit_check_clock $ps PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ
   set clock [get_bd_pins zynq_ultra_ps_e_0/pl_clk0]
   bhvit_cells $clock
   foreach pin {maxihpm0_fpd_aclk saxihp0_fpd_aclk} {
@@ -150,6 +167,7 @@ proc bhvit_block_design_zynq_7000 {} {
   set_property -dict [list \
     CONFIG.PCW_USE_M_AXI_GP0 1 CONFIG.PCW_USE_S_AXI_HP0 1 CONFIG.PCW_S_AXI_HP0_DATA_WIDTH $bhvit(axi_bits) \
     CONFIG.PCW_EN_CLK0_PORT 1 CONFIG.PCW_EN_RST0_PORT 1 CONFIG.PCW_FPGA0_PERIPHERAL_FREQMHZ $bhvit(clock_mhz)] $ps
+  bhvit_check_clock $ps PCW_ACT_FPGA0_PERIPHERAL_FREQMHZ
   set clock [get_bd_pins processing_system7_0/FCLK_CLK0]
   bhvit_cells $clock
   foreach pin {M_AXI_GP0_ACLK S_AXI_HP0_ACLK} {

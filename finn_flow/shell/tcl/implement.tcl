@@ -14,6 +14,7 @@ proc bhvit_implement {root} {
       error "$run has failed: [get_property STATUS [get_runs $run]]"
     }
   }
+  bhvit_check_memories $root
   open_run impl_1
   set reports [file join $root reports]
   report_timing_summary -max_paths 10 -file [file join $reports timing.rpt]
@@ -32,4 +33,19 @@ proc bhvit_implement {root} {
   set f [open [file join $reports tool.txt] w]
   puts $f [version -short]
   close $f
+  set f [open [file join $reports clock.txt] w]
+  puts $f $bhvit(actual_mhz)
+  close $f
+}
+
+# Every part is synthesized in a run of its own, where the severity that the project sets need not hold.
+proc bhvit_check_memories {root} {
+  foreach log [glob -nocomplain -directory [file join $root project] *.runs/*/runme.log] {
+    set f [open $log]
+    set said [read $f]
+    close $f
+    if {[regexp {[^\n]*could not open \$readmem[^\n]*} $said line]} {
+      error "a memory would be zero: $line ($log)"
+    }
+  }
 }

@@ -1,7 +1,7 @@
 # Packages one part of the shell as an IP of its own: sources, clock and reset of its interfaces, the register map and
 # the parameters that pynq's drivers look up in the hwh.
-#   block: dictionary with name, top, vlnv, sources, memories, masters, slaves, streams, unused, registers,
-#   parameters, span
+#   block: dictionary with name, top, vlnv, sources, memories, masters, master_parameters, slaves, streams, unused,
+#   registers, parameters, span
 proc bhvit_package_ip {block root repository part} {
   set name [dict get $block name]
   set folder [file join $repository $name]
@@ -27,6 +27,17 @@ proc bhvit_package_ip {block root repository part} {
     ipx::associate_bus_interfaces -busif $bus -clock ap_clk $core
   }
   ipx::associate_bus_interfaces -clock ap_clk -reset ap_rst_n $core
+  # without them an interconnect expects narrow bursts and two transactions at a time
+  foreach master [dict get $block masters] {
+    set bus [ipx::get_bus_interfaces $master -of_objects $core]
+    dict for {parameter value} [dict get $block master_parameters] {
+      set p [ipx::get_bus_parameters -quiet $parameter -of_objects $bus]
+      if {$p eq ""} {
+        set p [ipx::add_bus_parameter $parameter $bus]
+      }
+      set_property value $value $p
+    }
+  }
   foreach port [dict get $block unused] {
     # an input that the block design leaves open is 0
     set_property driver_value 0 [ipx::get_ports $port -of_objects $core]

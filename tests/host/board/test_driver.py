@@ -93,14 +93,14 @@ def test_stopping_in_the_middle(accelerator, vectors):
 
 
 def test_what_stops_a_stream(accelerator, vectors):
-    """Another call or a new batch size while transfers are under way: nothing writes into freed buffers, and who goes on
-    with the old stream is told."""
+    """Another call or a new batch size while transfers are under way: nothing writes into freed buffers, and who goes
+    on with the old stream is told."""
     images, expected, _ = vectors
     accelerator.batch_size = 5
     before = accelerator.stream(images)
     next(before)
     assert np.array_equal(accelerator.execute(images[3:9]), expected[3:9])
-    with pytest.raises(HostError, match="(?s)stopped.*after batch 1 of 5"):
+    with pytest.raises(HostError, match=r"(?s)stopped.*after batch 1 of 5"):
         next(before)
     batches = accelerator.stream(images)
     next(batches)
@@ -220,7 +220,7 @@ def test_a_board_without_its_environment(folder, monkeypatch, tmp_path):
     for value, why in ((None, "only where XILINX_XRT is set"), ("/usr", "XILINX_XRT is set")):
         monkeypatch.delenv("XILINX_XRT", raising=False) if value is None else monkeypatch.setenv("XILINX_XRT", value)
         for wanted in ("auto", "board"):
-            with pytest.raises(HostError, match=f"(?s)no device on this board.*{why}.*sudo -i"):
+            with pytest.raises(HostError, match=rf"(?s)no device on this board.*{why}.*sudo -i"):
                 overlay.choose_device(Settings.load(folder), wanted)
     overlay.choose_device(Settings.load(folder), "sim", say=lambda text: None).close()
 
@@ -230,7 +230,7 @@ def test_a_bitfile_that_cannot_be_loaded(folder, monkeypatch):
         raise RuntimeError("Root permissions required")
 
     monkeypatch.setattr(pynq.Overlay, "download", refused)
-    with pytest.raises(HostError, match="(?s)bitfile cannot be loaded.*Root permissions.*sudo -i"):
+    with pytest.raises(HostError, match=r"(?s)bitfile cannot be loaded.*Root permissions.*sudo -i"):
         Accelerator(folder, device="sim")
 
 
