@@ -57,6 +57,21 @@ def test_the_papers_network():
         assert figure in results, figure
 
 
+def test_an_imported_checkpoint():
+    r = json.loads((ROOT / "reports" / "bhvit_tiny_imported.json").read_text())
+    assert all(v["met"] for v in r["limits"].values())
+    results = (ROOT / "docs" / "results.md").read_text()
+    for c in (r["cosim"], r["cosim_stalls"]):
+        assert c["bit_exact_images"] == c["images"] == c["distinct_outputs"] > 0
+        assert re.search(rf"{c['images']} of\s{c['images']}", results)
+    e = r["estimate"]
+    interval = r["limits"]["interval_cycles"]["reached"]
+    for figure in (f"{interval:,.0f} cycles", f"{r['cosim']['latency_cycles']:,} cycles", f"{e['lut'] / 1000:.0f} k LUTs",
+                   f"{e['bram18']} BRAM18 ({100 * e['share']['bram18']:.1f} %)", f"{e['uram']} UltraRAMs",
+                   f"{e['dsp']:,} DSPs"):
+        assert figure in results, figure
+
+
 def test_xnor():
     x = BENCH["xnor"]["64"]
     assert f"takes {x['structural']:.2f} LUTs per binary MAC" in README
