@@ -15,6 +15,7 @@ import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
+from bhvit.silence import silent_stdout
 
 from . import graph, ops
 from .config import MemoryConfig
@@ -219,9 +220,10 @@ def solve(sizes: list[int], options: list[tuple[int, str, Any]], budgets: dict[s
         limit[k, :n] = [getattr(c, kind) for _, _, c in options]
         limit[k, n + k] = -1
     top = np.array([min(max(budgets[k], 0.0), 1e9) for k in kinds])
-    result = milp(objective, integrality=[1] * n + [0] * len(kinds), bounds=Bounds(0, np.inf),
-                  constraints=[LinearConstraint(member, sizes, sizes), LinearConstraint(limit, -np.inf, top)],
-                  options={"time_limit": 60.0, "mip_rel_gap": 1e-4})
+    with silent_stdout():  # HiGHS says what no option stops
+        result = milp(objective, integrality=[1] * n + [0] * len(kinds), bounds=Bounds(0, np.inf),
+                      constraints=[LinearConstraint(member, sizes, sizes), LinearConstraint(limit, -np.inf, top)],
+                      options={"time_limit": 60.0, "mip_rel_gap": 1e-4})
     if result.x is None:
         raise UserError("No memory plan was found.", "memory", str(result.message), "set `memory: tool`")
     return [int(v) for v in np.rint(result.x[:n])]

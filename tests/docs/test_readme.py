@@ -66,9 +66,9 @@ def test_an_imported_checkpoint():
         assert re.search(rf"{c['images']} of\s{c['images']}", results)
     e = r["estimate"]
     interval = r["limits"]["interval_cycles"]["reached"]
-    for figure in (f"{interval:,.0f} cycles", f"{r['cosim']['latency_cycles']:,} cycles", f"{e['lut'] / 1000:.0f} k LUTs",
-                   f"{e['bram18']} BRAM18 ({100 * e['share']['bram18']:.1f} %)", f"{e['uram']} UltraRAMs",
-                   f"{e['dsp']:,} DSPs"):
+    for figure in (f"{interval:,.0f} cycles", f"{r['cosim']['latency_cycles']:,} cycles",
+                   f"{e['lut'] / 1000:.0f} k LUTs", f"{e['bram18']} BRAM18 ({100 * e['share']['bram18']:.1f} %)",
+                   f"{e['uram']} UltraRAMs", f"{e['dsp']:,} DSPs"):
         assert figure in results, figure
 
 
