@@ -118,17 +118,27 @@ def _copy_hls(instances: list[HlsRtl], folder: Path) -> list[str]:
     return listed
 
 
+def _refuse_fetching(model: ModelWrapper, hls: Mapping[str, HlsRtl]) -> None:
+    gates = graph.gates(model)
+    for n in model.graph.node:
+        if ops.layer_from_node(n).held and (found := {n.name, gates[n.name]} & set(hls)):
+            raise UserError("Sets of constants can only be fetched for layers and gates in RTL.", ", ".join(found),
+                            "Verilog of Vitis HLS has no port for them",
+                            "take it out of `hls_rtl`, or its stage out of `memory.fetch`")
+
+
 def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None = None) -> Design:
     """Write the stitched design of a streaming graph (see :mod:`graph`) into ``folder``, which is emptied.
 
     Args:
         hls_rtl: folders with Verilog of Vitis HLS by the names of nodes that take it (see :mod:`.hls.vitis.rtl`).
     Raises:
-        UserError: an HLS node has no Verilog.
+        UserError: an HLS node has no Verilog, or its sets are to be fetched.
     """
     graph.check_streaming(model)
     implementation.refuse_without_verilog(model, hls_rtl or {}, folder)
     hls = load_hls(model, hls_rtl or {})
+    _refuse_fetching(model, hls)
     folder = Path(folder)
     if folder.exists():
         shutil.rmtree(folder)

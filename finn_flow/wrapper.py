@@ -20,7 +20,7 @@ def sources(layer: type[Layer] | Layer) -> list[Path]:
     """
     fetches = isinstance(layer, Layer) and layer.held
     beside = Path(inspect.getfile(type(layer) if isinstance(layer, Layer) else layer)).parent
-    more = FETCHING if fetches else ()
+    more = FETCHING if fetches else ("bv_fifo",) if isinstance(layer, Layer) and streamed(layer) else ()
     files = [f"{n}.sv" for n in (*dict.fromkeys(("bv_util", *more, *layer.sources)), f"bv_{layer.stem}")]
     return [next((d / f for d in (beside, RTL) if (d / f).exists()), RTL / f) for f in files]
 
@@ -85,7 +85,12 @@ def wrapper(layer: Layer, name: str, constants: Constants, first_target: int = 0
         p, n = f"{k.lower()}_V", k.lower()
         ports += [f"input wire [{-(-width // 8) * 8 - 1}:0] {p}_TDATA", f"input wire {p}_TVALID",
                   f"output wire {p}_TREADY"]
-        conns += [f".{n}_data({p}_TDATA[{width - 1}:0])", f".{n}_valid({p}_TVALID)", f".{n}_ready({p}_TREADY)"]
+        # two registers, as in front of every other input: the words come from outside
+        body.append(f"  wire [{width - 1}:0] {n}_data; wire {n}_valid, {n}_ready;\n"
+                    f"  bv_fifo #(.WIDTH({width}), .DEPTH(2), .ID(-1)) {n}_fifo (.clk(ap_clk), .rst(!ap_rst_n), "
+                    f".in0_data({p}_TDATA[{width - 1}:0]),\n    .in0_valid({p}_TVALID), .in0_ready({p}_TREADY), "
+                    f".out0_data({n}_data), .out0_valid({n}_valid),\n    .out0_ready({n}_ready));")
+        conns += [f".{n}_{k}({n}_{k})" for k in ("data", "valid", "ready")]
     for i, st in enumerate(ins):
         gated = sets and i == 0
         conns += [f".in{i}_data(in{i}_V_TDATA[{st.width - 1}:0])",

@@ -73,7 +73,8 @@ module bv_binary_linear #(
     $error("bv_binary_linear: TOKENS=%0d IN_CHANNELS=%0d OUT_CHANNELS=%0d PE=%0d SIMD=%0d TP=%0d", TOKENS, IN_CHANNELS,
            OUT_CHANNELS, PE, SIMD, TP);
 
-  logic ce, back_ce, starving, mem_want, mem_en;
+  (* max_fanout = 512 *) logic ce, mem_en;  // enable every lane
+  logic back_ce, starving, mem_want;
   logic [AW-1:0] mem_addr;
   logic [TP*SIMD-1:0] x, x_q;
   logic [PE*SIMD-1:0] w, w_q;

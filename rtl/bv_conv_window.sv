@@ -98,7 +98,8 @@ module bv_conv_window #(
   end
 
   // ---- reader: step s brings the column x = s - REACH; steps below REACH only fill the chains ----------------------------
-  logic issue, row_ok, last_k, last_s, last_row, shift, busy, full, got;
+  logic issue, row_ok, last_k, last_s, last_row, busy, full, got;
+  (* max_fanout = 512 *) logic shift;  // enables every chain
   logic [KW-1:0] k, got_k;
   logic [SW-1:0] step;
   logic [YW-1:0] row, y;

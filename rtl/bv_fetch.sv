@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Several askers share one port to the memory of the system: requests {bytes (63:32), ...} in turn, answers in their order,
 // bytes / 8 words each. A request waits while OPEN others are not completely answered. Answers are not held up unless
-// their asker does so. Checked: sizes.
+// their asker does so; they pass two registers, since they come from outside. Checked: sizes.
 module bv_fetch #(
     parameter int ASKERS = 0,
     parameter int OPEN   = 4
@@ -40,12 +40,15 @@ module bv_fetch #(
   bv_fifo #(.WIDTH(NW + 29), .DEPTH(OPEN), .ID(-1)) u_owners (
       .clk, .rst, .in0_data({turn, ask_data[64*turn+35+:29]}), .in0_valid(take), .in0_ready(room),
       .out0_data({owner, words}), .out0_valid(owned), .out0_ready(pop));
-  assign set_data = in_data;
-  assign in_ready = owned && set_ready[owner];
-  assign pop = in_valid && in_ready && count == words - 1;
+  logic word, take_word;
+  bv_fifo #(.WIDTH(64), .DEPTH(2), .ID(-1)) u_words (
+      .clk, .rst, .in0_data(in_data), .in0_valid(in_valid), .in0_ready(in_ready),
+      .out0_data(set_data), .out0_valid(word), .out0_ready(owned && set_ready[owner]));
+  assign take_word = word && owned && set_ready[owner];
+  assign pop = take_word && count == words - 1;
   always_comb begin
     set_valid = '0;
-    set_valid[owner] = in_valid && owned;
+    set_valid[owner] = word && owned;
   end
   always_ff @(posedge clk) begin
     if (rst) begin
@@ -54,7 +57,7 @@ module bv_fetch #(
       out_valid <= 1'b0;
     end else begin
       if (take || !ask_valid[turn]) turn <= int'(turn) == ASKERS - 1 ? '0 : NW'(turn + 1'b1);
-      if (in_valid && in_ready) count <= pop ? '0 : count + 1'b1;
+      if (take_word) count <= pop ? '0 : count + 1'b1;
       out_valid <= take || (out_valid && !out_ready);
     end
     if (take) out_data <= ask_data[64*turn+:64];

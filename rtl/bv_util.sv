@@ -71,7 +71,8 @@ endmodule
 
 // Buffer memory: one write port, one read port with output register. Reading the word being written gives the old one;
 // in UltraRAM it gives neither (in simulation: the inverted word), so no kernel may rely on it there.
-// UltraRAM: words of up to 36 bits share a 72-bit row, in columns of whole 9-bit bytes with write enables of their own.
+// UltraRAM: words of up to 36 bits share a 72-bit row, in columns of whole 9-bit bytes with write enables of their own
+// (byte enables as UG901 writes them).
 module bv_ram #(
     parameter int WIDTH = 0,
     parameter int DEPTH = 0,
@@ -98,11 +99,16 @@ module bv_ram #(
     localparam int AW = DEPTH > 1 ? $clog2(DEPTH) : 1;
     localparam int RW = ROWS > 1 ? $clog2(ROWS) : 1;
     (* ram_style = STYLE *) logic [PACK*COLUMN-1:0] mem[ROWS];
-    logic [PACK*COLUMN-1:0] row;
+    logic [PACK*COLUMN-1:0] row, din;
+    logic [PACK-1:0] byte_we;
+    logic [RW-1:0] wrow;
     logic [AW-1:0] at;
+    assign din = {PACK{COLUMN'(wdata)}};
+    assign byte_we = PACK'(we) << (int'(waddr) % PACK);
+    assign wrow = RW'(int'(waddr) / PACK);
     always_ff @(posedge clk) begin
       for (int i = 0; i < PACK; i++)
-        if (we && int'(waddr) % PACK == i) mem[RW'(int'(waddr) / PACK)][i*COLUMN+:COLUMN] <= COLUMN'(wdata);
+        if (byte_we[i]) mem[wrow][i*COLUMN+:COLUMN] <= din[i*COLUMN+:COLUMN];
       if (re) begin
         row <= mem[RW'(int'(raddr) / PACK)];
         at <= raddr;
@@ -124,7 +130,8 @@ endmodule
 
 // Index of the constant set of the current frame. REPEAT >= 1: advances after every REPEAT frames, modulo SETS.
 // REPEAT = 0, an engine that several blocks share: frames pass in the order in which bv_loop let them in, and bits
-// 4n..4n+3 of `schedule` hold the set of the n-th of them, modulo 16. An entry is written before the frame's first beat.
+// 4n..4n+3 of `schedule` hold the set of the n-th of them, modulo 16. An entry is written before the frame's first beat, and
+// that beat is a register behind it in a FIFO at least, so `set` is a register, too: gate and layer may be far apart.
 module bv_set_counter #(
     parameter int SETS   = 1,
     parameter int REPEAT = 1
@@ -138,12 +145,12 @@ module bv_set_counter #(
   localparam int SW = SETS > 1 ? $clog2(SETS) : 1;
   if (REPEAT == 0) begin : gen_scheduled
     initial if (SETS > 16) $error("bv_set_counter: SETS=%0d, a schedule has 16", SETS);
-    logic [3:0] slot;
+    logic [3:0] slot, next;
+    assign next = slot + 4'(frame_done);
     always_ff @(posedge clk) begin
-      if (rst) slot <= '0;
-      else if (frame_done) slot <= slot + 1'b1;
+      slot <= rst ? '0 : next;
+      set <= SW'(schedule[4*next+:4]);
     end
-    assign set = SW'(schedule[4*slot+:4]);
   end else begin : gen_counted
     localparam int RW = REPEAT > 1 ? $clog2(REPEAT) : 1;
     logic [RW-1:0] r;

@@ -224,8 +224,8 @@ module bv_window_concat #(
   end
 
   // ---- memories (stage 1), blend (2, 3), output (4) ---------------------------------------------------------------------
-  logic v1, v2, v3, merge1, merge2, merge3, last1;
-  logic [SIMD*BITS-1:0] x1, x2, x3, peak1, merged;
+  logic v1, v2, v3, v4, merge1, merge2, merge3, merge4, last1;
+  logic [SIMD*BITS-1:0] x1, x2, x3, x4, peak1, merged;
   logic [SIMD*SB-1:0] sum1;
   logic [WORD-1:0] word1;
   bv_ram #(.WIDTH(SIMD * BITS), .DEPTH(SLOTS * RUN), .STYLE(FRAME_STYLE)) u_frame (
@@ -238,7 +238,8 @@ module bv_window_concat #(
       .clk, .en(ce && go && merging), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));
   bv_blend #(
       .SIMD(SIMD), .X_BITS(BITS), .S_BITS(SB), .COEF_BITS(COEF_BITS), .O_BITS(O_BITS), .KA(KA), .SH(SH), .OUT_BITS(BITS)
-  ) u_blend (.clk, .en(ce && v1 && merge1), .en2(ce && v2 && merge2), .x(peak1), .s(sum1), .params(word1), .y(merged));
+  ) u_blend (.clk, .en(ce && v1 && merge1), .en2(ce && v2 && merge2), .en3(ce && v3 && merge3),
+            .x(peak1), .s(sum1), .params(word1), .y(merged));
 
   assign ce = !out0_valid || out0_ready;
   assign release_bank = ce && v1 && last1;  // the last word has left the memories
@@ -247,22 +248,26 @@ module bv_window_concat #(
       v1 <= 1'b0;
       v2 <= 1'b0;
       v3 <= 1'b0;
+      v4 <= 1'b0;
       out0_valid <= 1'b0;
     end else if (ce) begin
       v1 <= go;
       v2 <= v1;
       v3 <= v2;
-      out0_valid <= v3;
+      v4 <= v3;
+      out0_valid <= v4;
     end
     if (ce) begin
       merge1 <= merging;
       merge2 <= merge1;
       merge3 <= merge2;
+      merge4 <= merge3;
       last1 <= last;
       bank1 <= rbank;
       if (v1) x2 <= x1;
       if (v2) x3 <= x2;
-      if (v3) out0_data <= merge3 ? merged : x3;
+      if (v3) x4 <= x3;
+      if (v4) out0_data <= merge4 ? merged : x4;
     end
   end
 endmodule

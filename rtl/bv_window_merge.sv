@@ -208,7 +208,7 @@ module bv_window_merge #(
   end
 
   // ---- memories (stage 1), blend (2, 3), output (4) ---------------------------------------------------------------------
-  logic v1, v2, v3, last1;
+  logic v1, v2, v3, v4, last1;
   logic [SIMD*BITS-1:0] x1, merged, unused_peak;
   logic [SIMD*SB-1:0] sum1;
   logic [WORD-1:0] word1;
@@ -222,7 +222,7 @@ module bv_window_merge #(
       .clk, .en(ce && go), .addr(KW'(int'(set) * CF + int'(fold))), .data(word1));
   bv_blend #(
       .SIMD(SIMD), .X_BITS(BITS), .S_BITS(SB), .COEF_BITS(COEF_BITS), .O_BITS(O_BITS), .KA(KA), .SH(SH), .OUT_BITS(BITS)
-  ) u_blend (.clk, .en(ce && v1), .en2(ce && v2), .x(x1), .s(sum1), .params(word1), .y(merged));
+  ) u_blend (.clk, .en(ce && v1), .en2(ce && v2), .en3(ce && v3), .x(x1), .s(sum1), .params(word1), .y(merged));
 
   assign ce = !out0_valid || out0_ready;
   assign release_bank = ce && v1 && last1;  // the last word has left the memories
@@ -231,17 +231,19 @@ module bv_window_merge #(
       v1 <= 1'b0;
       v2 <= 1'b0;
       v3 <= 1'b0;
+      v4 <= 1'b0;
       out0_valid <= 1'b0;
     end else if (ce) begin
       v1 <= go;
       v2 <= v1;
       v3 <= v2;
-      out0_valid <= v3;
+      v4 <= v3;
+      out0_valid <= v4;
     end
     if (ce) begin
       last1 <= last;
       bank1 <= rbank;
-      if (v3) out0_data <= merged;
+      if (v4) out0_data <= merged;
     end
   end
   logic unused;

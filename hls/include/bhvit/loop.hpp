@@ -73,6 +73,9 @@ void loop(hls::stream<typename P::Out0::beat>& out0, hls::stream<typename P::Out
   typedef typename P::In0::beat beat;
   static Ring<P::BEATS> ring;  // these outlast a call; P, and with it this function, belongs to one instance
   static UnderWay under_way;
+  // by default a reset leaves statics as they are
+#pragma HLS RESET variable=ring
+#pragma HLS RESET variable=under_way
   static beat fresh[P::BEATS];
   // a new frame is complete before its first beat is taken: no beat is read soon after it was written
 #pragma HLS DEPENDENCE variable=fresh inter false

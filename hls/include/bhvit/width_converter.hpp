@@ -119,6 +119,8 @@ template <typename P> struct WidthConverter<P, 3> {
 
 template <typename P>
 void width_converter(hls::stream<typename P::Out0::beat>& out0, hls::stream<typename P::In0::beat>& in0) {
+#pragma HLS INLINE
+  // inlined, so that the dataflow region is the top's own: frames overlap only there
   constexpr int STEPS = P::TP_IN != P::TP_OUT ? 0 : P::SIMD == P::SIMD_OUT ? 1 : P::SIMD == P::SIMD_IN ? 2 : 3;
   WidthConverter<P, STEPS>::run(out0, in0);
 }

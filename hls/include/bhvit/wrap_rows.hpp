@@ -61,6 +61,8 @@ template <typename P> struct WrapRows<P, 1> {
 
 template <typename P>
 void wrap_rows(hls::stream<typename P::Out0::beat>& out0, hls::stream<typename P::In0::beat>& in0) {
+#pragma HLS INLINE
+  // inlined, so that the dataflow region is the top's own: frames overlap only there
   static_assert(P::START >= 0 && P::START < P::HEIGHT, "wrap_rows: START must be a row of the map.");
   static_assert(P::COUNT >= 1, "wrap_rows: COUNT is at least 1.");
   WrapRows<P, P::FRAME>::run(out0, in0);
