@@ -34,6 +34,7 @@ import torch
 from bhvit.errors import UserError
 
 FORMAT, VERSION = "bhvit-weights", 1
+TEACHERS = {"full": " --full-precision", "convnet": " --set network=convnet"}  # kind -> options that train it
 SMALL = 16  # tensors with fewer values are kept in the metadata
 INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64)
 RETRAIN = "train the network (`bhvit train`), or give the weights of this configuration"
@@ -51,10 +52,10 @@ def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: 
          half: Callable[[str], bool] | None = None) -> Path:
     """Write a deployed network (state: name -> torch tensor or numpy array) atomically.
 
-    kind: "deployed", "float" for the parameters of the float phase, "full" for those of a full-precision twin (both
-    stored as they are, but for those whose name `half` accepts: rounded to float16, read back as float32); metrics:
-    anything JSON can hold. Returns the path. Raises UserError when the file cannot be written; an older file of that
-    name then stays as it was.
+    kind: "deployed", "float" for the parameters of the float phase, "full" for those of a full-precision twin,
+    "convnet" for those of a convolutional teacher (all three stored as they are, but for those whose name `half`
+    accepts: rounded to float16, read back as float32); metrics: anything JSON can hold. Returns the path. Raises
+    UserError when the file cannot be written; an older file of that name then stays as it was.
     """
     arrays, layout = pack(state, half)
     about = {"version": VERSION, "kind": kind, "config_name": _name(cfg), "config_hash": config_hash(cfg),
@@ -70,8 +71,8 @@ def load(path: str | Path, cfg, kind: str = "deployed") -> dict[str, torch.Tenso
     arrays, metadata = _read(path)
     if metadata["kind"] != kind:
         raise UserError(f"The file holds {metadata['kind']} weights, needed are {kind} weights.", path,
-                        "a full-precision twin is a teacher: its weights are not binary, so it has no hardware"
-                        if metadata["kind"] == "full" else None, _other_kind(metadata["kind"], kind))
+                        "it is a teacher: its weights are not binary, so it has no hardware"
+                        if metadata["kind"] in TEACHERS else None, _other_kind(metadata["kind"], kind))
     if metadata["config_hash"] != config_hash(cfg):
         raise UserError("The weights belong to another configuration.", path, _difference(metadata, cfg),
                         RETRAIN)
@@ -208,7 +209,7 @@ def _other_kind(given: str, needed: str) -> str:
         return "turn float weights into deployed ones with `bhvit deploy-model`"
     if needed == "float" and given == "deployed":
         return "take the *_float.safetensors of `bhvit train`: deployed weights cannot become float ones"
-    return f"take {needed} weights of `bhvit train{' --full-precision' if needed == 'full' else ''}`"
+    return f"take {needed} weights of `bhvit train{TEACHERS.get(needed, '')}`"
 
 
 def _difference(metadata: dict, cfg) -> str:

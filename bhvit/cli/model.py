@@ -67,12 +67,13 @@ def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fres
     """Train MODEL.yaml, freeze it to fixed point and fine-tune; resumes after an interruption."""
     from bhvit.model.config import load_config
     from bhvit.model.train import train as run
+    from bhvit.model.train.run import kind_of
 
     cfg = load_config(model)
     options = train_options(pairs, **({"full_precision": True} if full_precision else {}))
     if "fixed" in options.phases():
         cfg.deployable()  # not after hours of training
-    out = out or Path("runs") / (f"{cfg.name}_full" if options.full_precision else cfg.name)
+    out = out or Path("runs") / (cfg.name if "float" in options.phases() else f"{cfg.name}_{kind_of(options)}")
     metrics = run(cfg, data, out, options, resume=not fresh)
     if not metrics:  # a further process of torchrun
         return

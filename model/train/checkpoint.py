@@ -22,7 +22,7 @@ def identity(spec: Spec, options: TrainConfig) -> dict:
 def save(folder: Path, content: dict, cfg, options: TrainConfig) -> None:
     """Write checkpoint.pt, and stable.pt when the stable part of schedule wsd has just ended."""
     weights.save_checkpoint(folder / "checkpoint.pt", content, cfg)
-    main = content["phases"].get("full" if options.full_precision else "float")
+    main = content["phases"].get("full" if "full" in options.phases() else "float")
     if (options.schedule == "wsd" and main is not None and main["step"] == 0 and main["model"] is not None
             and main["epoch"] == options.stable_epochs(options.epochs) and _unfinished(content)):
         weights.save_checkpoint(folder / "stable.pt", content, cfg)
@@ -58,7 +58,7 @@ def find(folder: Path, cfg, spec: Spec, options: TrainConfig) -> dict | None:
 def _stable(saved: dict, options: TrainConfig) -> bool:
     """Whether a checkpoint lies in the stable part of both its own and the new plan."""
     own = TrainConfig(**saved["identity"]["options"])
-    main = saved["phases"].get("full" if options.full_precision else "float")
+    main = saved["phases"].get("full" if "full" in options.phases() else "float")
     if main is None:
         return True
     reached = main["epoch"] + (main["step"] > 0)

@@ -22,6 +22,8 @@ class TrainConfig(BaseModel):
     activation_epochs: int = Field(0, ge=0, description="two-stage training: epochs before phase one in which only the "
                                    "activations are binary")
     full_precision: bool = Field(False, description="train the full-precision twin: a teacher, never deployed")
+    network: Literal["bhvit", "convnet"] = Field("bhvit", description="convnet: a small convolutional network "
+                                                 "instead, a teacher too, never deployed")
     deploy: bool = Field(True, description="false: stop after phase one, no fixed point (ablations)")
 
     start: str | None = Field(None, description="weight file of a float phase (or twin) to begin with, instead of "
@@ -83,7 +85,7 @@ class TrainConfig(BaseModel):
 
     def phases(self) -> dict[str, int]:
         """Phase -> epochs, in order."""
-        if self.full_precision:
+        if self.full_precision or self.network == "convnet":
             return {"full": self.epochs}
         first = {"activations": self.activation_epochs} if self.activation_epochs else {}
         return first | {"float": self.epochs} | ({"fixed": self.finetune_epochs} if self.deploy else {})

@@ -69,10 +69,10 @@ class Run:
 
     def __init__(self, cfg, data_spec, out_dir, options, quiet, start, build):
         if build is None:
-            from bhvit.model.network import BHViT as build
+            build = network_of(options)
         self.cfg, self.out_dir, self.options, self.start, self.build = cfg, out_dir, options, start, build
         if start is None and options.start:
-            self.start = weights.load(options.start, cfg, "full" if options.full_precision else "float")
+            self.start = weights.load(options.start, cfg, kind_of(options))
         self.spec = data.parse(data_spec)
         self.sets = load_sets(self.spec, cfg)
         if len(self.sets["train"]) < options.batch_size:
@@ -148,7 +148,7 @@ class Run:
         if "fixed" in phases:
             path = self._finish_deployed(net, phases, metrics)
         else:
-            kind = "full" if "full" in phases else "float"
+            kind = kind_of(self.options)
             records.write_histograms(self.out_dir, net)
             if kind == "full":
                 relax(net)
@@ -217,6 +217,22 @@ class Run:
         self.cpu_seconds += now[0] - self._clock[0]
         self.wall_seconds += now[1] - self._clock[1]
         self._clock = now
+
+
+def kind_of(options: TrainConfig) -> str:
+    """Kind of the weight file with the parameters of the first long phase; see `weights.save`."""
+    return "convnet" if options.network == "convnet" else "full" if options.full_precision else "float"
+
+
+def network_of(options: TrainConfig) -> Callable:
+    """What makes the network from a ModelConfig."""
+    if options.network == "convnet":
+        from bhvit.model.train.convnet import ConvNet
+
+        return ConvNet
+    from bhvit.model.network import BHViT
+
+    return BHViT
 
 
 def load_sets(spec: data.Spec, cfg) -> dict[str, data.Dataset]:

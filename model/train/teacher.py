@@ -126,6 +126,7 @@ def _own(model: Path, path: Path) -> tuple[nn.Module, int, int, int, str]:
     """(network, side, classes, channels, name) of a model file and any weights that belong to it."""
     from bhvit.model.config import load_config
     from bhvit.model.network import BHViT
+    from bhvit.model.train.convnet import ConvNet
     from bhvit.model.train.full_precision import relax
 
     cfg = load_config(model)
@@ -134,7 +135,7 @@ def _own(model: Path, path: Path) -> tuple[nn.Module, int, int, int, str]:
     if kind == "deployed":
         net = BHViT.from_deployed(cfg, state)
     else:
-        net = BHViT(cfg)
+        net = (ConvNet if kind == "convnet" else BHViT)(cfg)
         net.load_state_dict(state)
         if kind == "full":
             relax(net)

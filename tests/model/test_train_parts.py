@@ -335,7 +335,7 @@ def test_own_networks_teach(nano, tmp_path):
     assert teacher.logits(small).shape == (4, config.classes)
     with pytest.raises(UserError, match="does not fit"):
         load_teacher(f"net:{model}:{tmp_path / 'full.safetensors'}", config.classes + 1, config.image_channels, 1, CPU)
-    with pytest.raises(UserError, match="full-precision twin is a teacher"):
+    with pytest.raises(UserError, match="is a teacher: its weights are not binary"):
         weights.load(tmp_path / "full.safetensors", config)
     with pytest.raises(UserError, match="no hardware"):
         weights.load(tmp_path / "full.safetensors", config, "float")

@@ -22,6 +22,7 @@ from bhvit.model.evaluate import predict
 from bhvit.model.network import BHViT
 from bhvit.model.train import TrainConfig, train
 from bhvit.model.train.ablation import TABLES, ablate
+from bhvit.model.train.convnet import ConvNet
 from bhvit.model.train.full_precision import binary_weights, relax, restore, signs
 from bhvit.model.train.loss import regularized_weights
 
@@ -208,11 +209,14 @@ def test_the_teacher_is_heard(spec, tmp_path):
     assert taught[1.0] == 1.0 and taught[0.0] < 0.3
 
 
-def test_full_precision_twin_teaches_and_is_not_deployed(spec, tmp_path):
-    metrics = run(spec, tmp_path / "twin", epochs=2, batch_size=40, full_precision=True)
-    path = tmp_path / "twin" / "mini_full.safetensors"
+@pytest.mark.parametrize("kind, options", [("full", dict(full_precision=True)), ("convnet", dict(network="convnet"))])
+def test_a_teacher_teaches_and_is_not_deployed(spec, tmp_path, kind, options):
+    metrics = run(spec, tmp_path / "teacher", build=None, epochs=2, batch_size=40, **options)
+    path = tmp_path / "teacher" / f"mini_{kind}.safetensors"
     assert metrics["phase"] == "full" and metrics["weights"] == path.name
-    assert weights.info(path)["kind"] == "full" and not (tmp_path / "twin" / "mini.safetensors").exists()
+    assert weights.info(path)["kind"] == kind and not (tmp_path / "teacher" / "mini.safetensors").exists()
+    rows = history(tmp_path / "teacher")
+    assert float(rows[-1]["train_loss"]) < float(rows[1]["train_loss"])
     with pytest.raises(UserError, match="no hardware"):
         weights.load(path, CFG)
     import yaml
@@ -322,3 +326,8 @@ def test_networks_of_the_rows_train_with_and_without_binarization(row):
     assert all(w.grad is not None and w.grad.isfinite().all() for w in binary_weights(net).values())
     restore(net)
     assert binary.isfinite().all()
+
+
+def test_a_convolutional_teacher_refuses_tiny_images():
+    with pytest.raises(UserError, match="too small"):
+        ConvNet(CFG.model_copy(update={"image_size": 8}))
