@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Cuts a map into PATCH x PATCH patches, one output token each, with channels in the order (kh, kw, c).
 // Two strips of PATCH rows are buffered: one is written in raster order while the other is read patch by patch.
-// A pixel is FOLDS opaque beats of BITS bits; COLUMNS is the width of the map, whose height needs no counter because
-// it is a multiple of PATCH. One beat per cycle, latency one strip. Checked: divisibility.
+// A pixel is FOLDS opaque beats of BITS bits, or a beat is PIXELS neighbours of a row (FOLDS 1; they are never in two patches);
+// COLUMNS is the width of the map in pixels, whose height needs no counter because it is a multiple of PATCH. One beat per
+// cycle, latency one strip. Checked: divisibility.
 module bv_patchify #(
     parameter int COLUMNS = 0,
     parameter int PATCH   = 0,
     parameter int FOLDS   = 0,
+    parameter int PIXELS  = 1,
     parameter int BITS    = 0,
     parameter RAM_STYLE   = "auto"
 ) (
@@ -19,16 +21,17 @@ module bv_patchify #(
     output logic            out0_valid,
     input  logic            out0_ready
 );
-  localparam int ROW = COLUMNS * FOLDS;   // beats of a row
-  localparam int RUN = PATCH * FOLDS;     // beats of one row of a patch
+  localparam int ROW = COLUMNS * FOLDS / PIXELS;  // beats of a row
+  localparam int RUN = PATCH * FOLDS / PIXELS;    // beats of one row of a patch
   localparam int STRIP = PATCH * ROW;
   localparam int PATCHES = COLUMNS / PATCH;
   localparam int AW = $clog2(2 * STRIP);
   localparam int RW = RUN > 1 ? $clog2(RUN) : 1;
   localparam int HW = PATCH > 1 ? $clog2(PATCH) : 1;
   localparam int PW = PATCHES > 1 ? $clog2(PATCHES) : 1;
-  initial if (PATCH < 1 || FOLDS < 1 || BITS < 1 || PATCHES < 1 || PATCHES * PATCH != COLUMNS)
-    $error("bv_patchify: COLUMNS=%0d PATCH=%0d FOLDS=%0d BITS=%0d", COLUMNS, PATCH, FOLDS, BITS);
+  initial if (PATCH < 1 || FOLDS < 1 || BITS < 1 || PATCHES < 1 || PATCHES * PATCH != COLUMNS || PIXELS < 1
+              || PATCH % PIXELS != 0 || (PIXELS > 1 && FOLDS > 1))
+    $error("bv_patchify: COLUMNS=%0d PATCH=%0d FOLDS=%0d PIXELS=%0d BITS=%0d", COLUMNS, PATCH, FOLDS, PIXELS, BITS);
 
   logic [1:0] full;
   logic wbank, rbank, push, re, ce, valid1, end_strip0, end_strip1, last_k, last_h, last_patch, end_read;

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ..layers.base import FoldingError, Layer
 
 #: attributes that fold, wherever they appear
-FOLDINGS = ("PE", "SIMD", "TP", "LP", "SIMD_IN", "SIMD_OUT", "TP_IN", "TP_OUT")
+FOLDINGS = ("PE", "SIMD", "TP", "LP", "PIXELS", "SIMD_IN", "SIMD_OUT", "TP_IN", "TP_OUT")
 #: attributes that say how large a layer is, and may be varied one by one
 EXTENTS = ("dims", "token_dims", "channels", "in_channels", "out_channels", "classes", "tokens", "windows", "heads",
            "head_dim", "width", "height")

@@ -7,15 +7,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..streams import DType, Stream
-from .base import Constants, Layer, Resources, check_divides
+from .base import Constants, FoldingError, Layer, Resources, check_divides
 from .storage import Store
 
 
 class Patchify(Layer):
-    """in0: (H, W, C) dtype; out0: (H / p, W / p, p * p * C). One beat per cycle; buffers two strips of p rows."""
+    """in0: (H, W, C) dtype; out0: (H / p, W / p, p * p * C). One beat per cycle; buffers two strips of p rows.
+
+    A beat is SIMD channels of a pixel, or PIXELS pixels of a row with all channels: an image at a pixel a beat takes as
+    many cycles as it has pixels, which limits what follows.
+    """
 
     stem: ClassVar[str] = "patchify"
-    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels"}
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "PIXELS": "patch"}
 
     height: int
     width: int
@@ -23,19 +27,23 @@ class Patchify(Layer):
     patch: int = 2
     dtype: str = "INT8"
     SIMD: int = 1
+    PIXELS: int = 1
 
     def check(self) -> None:
         check_divides(self.stem, "patch", self.patch, "height", self.height)
         check_divides(self.stem, "patch", self.patch, "width", self.width)
         super().check()
+        if self.PIXELS > 1 and self.channels != self.SIMD:
+            raise FoldingError(f"PIXELS={self.PIXELS} is not possible with SIMD={self.SIMD}.", where="layer patchify",
+                               do=f"choose SIMD={self.channels}, all channels of a pixel, or PIXELS=1")
 
     def inputs(self) -> list[Stream]:
-        return [Stream((self.height, self.width, self.channels), DType.from_name(self.dtype), self.SIMD)]
+        return [Stream((self.height, self.width, self.channels), DType.from_name(self.dtype), self.SIMD, self.PIXELS)]
 
     def outputs(self) -> list[Stream]:
         p = self.patch
         return [Stream((self.height // p, self.width // p, p * p * self.channels), DType.from_name(self.dtype),
-                       self.SIMD)]
+                       self.SIMD * self.PIXELS)]
 
     def golden(self, inputs: list[np.ndarray], constants: Constants) -> list[np.ndarray]:
         (x,) = inputs
@@ -47,14 +55,15 @@ class Patchify(Layer):
         return self.inputs()[0].beats
 
     def stores(self) -> tuple[Store, ...]:
-        return (Store("RAM", self.inputs()[0].width, 2 * self.patch * self.width * self.channels // self.SIMD),)
+        beats = 2 * self.patch * self.width * self.channels // (self.SIMD * self.PIXELS)
+        return (Store("RAM", self.inputs()[0].width, beats),)
 
     def resources(self) -> Resources:
         return self.total(60)
 
     def rtl_parameters(self) -> dict[str, int]:
         return {"COLUMNS": self.width, "PATCH": self.patch, "FOLDS": self.channels // self.SIMD,
-                "BITS": self.inputs()[0].width}
+                "PIXELS": self.PIXELS, "BITS": self.inputs()[0].width}
 
     @classmethod
     def examples(cls) -> list[dict[str, Any]]:
@@ -63,4 +72,6 @@ class Patchify(Layer):
             dict(height=8, width=12, channels=3, patch=4, SIMD=3, dtype="UINT8"),
             dict(height=3, width=9, channels=5, patch=3, dtype="BIPOLAR", SIMD=5),
             dict(height=2, width=2, channels=4, SIMD=4),
+            dict(height=4, width=8, channels=3, patch=4, SIMD=3, PIXELS=2, dtype="UINT8"),
+            dict(height=6, width=9, channels=2, patch=3, SIMD=2, PIXELS=3),
         ]

@@ -78,6 +78,20 @@ def test_foldings_of_one_network(tmp_path, monkeypatch):
         chain.build(tmp_path / "fast", model, 11, target_cycles=2000)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("pixels", [2, 4])
+def test_several_pixels_of_the_image_a_beat(tmp_path, pixels):
+    model = chain.CONFIGS / "patch4.yaml"
+    chain.build(tmp_path / "one", model, 8, target_cycles=4096)
+    foldings = json.loads((tmp_path / "one/report/auto_folding_config.json").read_text())
+    foldings["stem_patchify"] = {"SIMD": 3, "PIXELS": pixels}
+    (tmp_path / "foldings.json").write_text(json.dumps(foldings))
+    chain.build(tmp_path / "several", model, 8, folding_file=str(tmp_path / "foldings.json"))
+    chain.prove(tmp_path / "several", 20, 1)
+    written = json.loads((tmp_path / "several/report/final_hw_config.json").read_text())
+    assert written["stem_patchify"]["PIXELS"] == pixels
+
+
 # ---- random networks -------------------------------------------------------------------------------------------------
 def random_config(rng: np.random.Generator, name: str) -> dict:
     """A legal model file of small maps; what depends on one another is drawn in order."""

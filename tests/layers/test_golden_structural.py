@@ -166,6 +166,8 @@ def test_refused_folding_lists_the_choices():
 @pytest.mark.parametrize("cls, attrs", [
     (Fifo, dict(dims=[2, 2], depth=0)), (Duplicate, dict(dims=[2, 2], copies=9)), (Add, dict(dims=[2, 2], terms=5)),
     (Patchify, dict(height=5, width=4, channels=1)), (Patchify, dict(height=4, width=5, channels=1)),
+    (Patchify, dict(height=4, width=8, channels=2, PIXELS=2)),
+    (Patchify, dict(height=6, width=6, channels=1, patch=3, PIXELS=2)),
     (Argmax, dict(classes=10, SIMD=3)), (GlobalPool, dict(tokens=9, channels=4, TP=2))])
 def test_limits_are_refused(cls, attrs):
     with pytest.raises(FoldingError, match="choose"):
