@@ -60,6 +60,8 @@ def summary(report: dict[str, Any]) -> list[str]:
     lines = [text]
     for kind in ("signs", "levels"):
         t = report[kind]
+        if t is None:  # a network without attention
+            continue
         lines.append(f"{kind}: {t['forced']:.2f} % of {t['count']:,} as in the float network when each layer sees its "
                      f"tensors; least {t['worst_forced']:.2f} % at {t['worst']}")
     below = report["below"]

@@ -38,10 +38,12 @@ def as_input(images, device: torch.device | str = "cpu") -> torch.Tensor:
 
 def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Place of the true class in each row, 0 = first. logits (N, classes), labels (N,). Between equal logits the
-    lower class index comes first, as in the hardware's argmax."""
+    lower class index comes first, as in the hardware's argmax. Rows with values that are not finite have no place:
+    `classes`."""
     own = logits[np.arange(len(labels)), labels][:, None]
     before = np.arange(logits.shape[1]) < labels[:, None]
-    return ((logits > own) | ((logits == own) & before)).sum(1)
+    place = ((logits > own) | ((logits == own) & before)).sum(1)
+    return np.where(np.isfinite(logits).all(1), place, logits.shape[1])
 
 
 def evaluate(net: nn.Module, dataset: Dataset, batch_size: int = 128, quiet: bool | None = None) -> dict:

@@ -66,14 +66,14 @@ def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: 
 
 def load(path: str | Path, cfg, kind: str = "deployed") -> dict[str, torch.Tensor]:
     """Read the deployed network (or the float parameters) of this configuration; UserError if the file is not
-    exactly that."""
+    exactly that. Float parameters also serve a configuration with other `bits`, which fixed point alone depends on."""
     path = Path(path)
     arrays, metadata = _read(path)
     if metadata["kind"] != kind:
         raise UserError(f"The file holds {metadata['kind']} weights, needed are {kind} weights.", path,
                         "it is a teacher: its weights are not binary, so it has no hardware"
                         if metadata["kind"] in TEACHERS else None, _other_kind(metadata["kind"], kind))
-    if metadata["config_hash"] != config_hash(cfg):
+    if metadata["config_hash"] != config_hash(cfg) and (kind == "deployed" or _differing(metadata, cfg)):
         raise UserError("The weights belong to another configuration.", path, _difference(metadata, cfg),
                         RETRAIN)
     try:
@@ -212,15 +212,24 @@ def _other_kind(given: str, needed: str) -> str:
     return f"take {needed} weights of `bhvit train{TEACHERS.get(needed, '')}`"
 
 
-def _difference(metadata: dict, cfg) -> str:
+def _differing(metadata: dict, cfg) -> list[str]:
+    """Entries of the model file that float parameters depend on and that differ: all but the widths of fixed point."""
+    return [key for key in _entries_that_differ(metadata, cfg) if not key.startswith("bits.")]
+
+
+def _entries_that_differ(metadata: dict, cfg) -> dict[str, tuple]:
     ours = _flat(_entries(cfg))
     fields = getattr(type(cfg), "model_fields", {})
     theirs = {k: fields[k].default for k in ours.keys() & fields.keys()  # entries that came after the file
               if k not in metadata["config"]} | _flat(metadata["config"])
-    keys = [key for key in sorted(theirs.keys() | ours.keys())
-            if key != "name" and theirs.get(key) != ours.get(key)]
-    listed = "; ".join(f"{key}: {theirs.get(key)} in the file, {ours.get(key)} here" for key in keys[:4])
-    more = " ..." if keys[4:] else ""
+    return {key: (theirs.get(key), ours.get(key)) for key in sorted(theirs.keys() | ours.keys())
+            if key != "name" and theirs.get(key) != ours.get(key)}
+
+
+def _difference(metadata: dict, cfg) -> str:
+    differing = list(_entries_that_differ(metadata, cfg).items())
+    listed = "; ".join(f"{key}: {there} in the file, {here} here" for key, (there, here) in differing[:4])
+    more = " ..." if differing[4:] else ""
     return f"made for {metadata['config_name']}, asked for {_name(cfg)}: {listed}{more}"
 
 

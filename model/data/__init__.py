@@ -53,10 +53,11 @@ def parse(spec: str | Spec) -> Spec:
     return Spec(kind, arg if colon else None, split)
 
 
-def load(spec: str | Spec, image_size: int, channels: int, count: int | None = None) -> Dataset:
+def load(spec: str | Spec, image_size: int, channels: int, count: int | None = None, whole: bool = False) -> Dataset:
     """The images of a SPEC at image_size x image_size pixels with 1 or 3 channels.
 
-    count: only the first `count` images; for `random` exactly so many (default 64). Returns a Dataset, never
+    count: only the first `count` images; for `random` exactly so many (default 64). whole: photographs stay files, from
+    which a training can cut crops (else small folders are decoded at once, to their centres). Returns a Dataset, never
     empty. Raises UserError (missing data, wrong shape or type), which says how to get the data.
     """
     spec = parse(spec)
@@ -67,7 +68,8 @@ def load(spec: str | Spec, image_size: int, channels: int, count: int | None = N
         raise UserError("At least one image is needed.", f"count {count}")
     load_kind = {"digits": digits, "cifar10": cifar10, "imagefolder": imagefolder, "npz": npz,
                  "random": random_images}[spec.kind]
-    data = load_kind(spec, image_size, channels, count)
+    options = {"whole": whole} if spec.kind == "imagefolder" else {}
+    data = load_kind(spec, image_size, channels, count, **options)
     if data.labels is not None:
         data.labels = np.asarray(data.labels, np.int64)
     if len(data) == 0:

@@ -94,14 +94,14 @@ def npz(spec: Spec, image_size: int, channels: int, count: int | None) -> Datase
     else:
         raise NoSplit(f"The file has no {spec.split} images.", path, f"its arrays are {', '.join(sorted(names))}",
                       "add train_images and train_labels, or use the file for evaluation only")
+    if images.ndim == 3 and channels == 1:
+        images = images[..., None]
+    check_images(images, labels, image_size, channels, path)
     if spec.split != "test" and "val_images" not in names:
         if labels is None:
             raise UserError("Holding out validation images needs labels.", path, "no array `train_labels`")
         chosen = stratified_split(labels, {"val": 0.1})[spec.split]
         images, labels = images[chosen], labels[chosen]
-    if images.ndim == 3 and channels == 1:
-        images = images[..., None]
-    check_images(images, labels, image_size, channels, path)
     return Dataset(images[:count], None if labels is None else labels[:count], str(spec))
 
 

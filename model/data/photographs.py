@@ -86,7 +86,7 @@ def photograph(path: Path, size: int, channels: int, box: np.ndarray | None = No
     return pixels.reshape(size, size, channels)
 
 
-def imagefolder(spec: Spec, image_size: int, channels: int, count: int | None) -> Dataset:
+def imagefolder(spec: Spec, image_size: int, channels: int, count: int | None, whole: bool = False) -> Dataset:
     root = Path(spec.arg)
     if not root.is_dir():
         raise UserError("The image folder does not exist.", root,
@@ -123,7 +123,7 @@ def imagefolder(spec: Spec, image_size: int, channels: int, count: int | None) -
         paths, labels = [paths[i] for i in chosen], labels[chosen]
     paths, labels = paths[:count], None if labels is None else labels[:count]
     images = FolderImages(paths, image_size, channels)
-    if np.prod(images.shape, dtype=np.int64) <= EAGER_BYTES:
+    if not whole and np.prod(images.shape, dtype=np.int64) <= EAGER_BYTES:
         images = images[:]
     names = tuple(path.relative_to(folder).as_posix() for path in paths)
     return Dataset(images, labels, str(spec), None if classes is None else tuple(classes), names)

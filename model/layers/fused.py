@@ -28,7 +28,9 @@ from bhvit.model.layers.shapes import TAPS, channel_sum, tile
 from bhvit.tools import compiler
 
 SOURCE = Path(__file__).with_name("fused.cpp")
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC",
+# not -ffast-math, which would have the library switch denormal numbers off for the whole process when it is loaded
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math",
+         "-fno-signed-zeros", "-fopenmp", "-shared", "-fPIC",
          *(("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()))
 _on: torch.dtype | None = None  # type of the maps inside `active`
 

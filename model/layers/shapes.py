@@ -76,7 +76,7 @@ def window_max(x: Tensor, w: int, padding: int) -> Tensor:
 def window_sum(x: Tensor, w: int, padding: int) -> Tensor:
     """Exact sum over w x w cells, stride w, zero padded (a depthwise convolution with ones): (B, n, n, C)."""
     c = int(x.shape[-1])
-    ones = torch.ones(c, 1, w, w, dtype=x.dtype)
+    ones = torch.ones(c, 1, w, w, dtype=x.dtype, device=x.device)
     return F.conv2d(x.permute(0, 3, 1, 2), ones, stride=w, padding=padding, groups=c).permute(0, 2, 3, 1)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pydantic
+
 from bhvit.errors import UserError
 from bhvit.model import weights
 from bhvit.model.config import ConfigError, ModelConfig, parse_config
@@ -78,6 +80,7 @@ def ablate(table: str, cfg: ModelConfig, data_spec: str, out: str | Path, option
     if table == "lambda" and options.teacher is None:
         raise UserError("The ablation of lambda needs a teacher.", "table lambda",
                         "lambda weighs the distillation", "give --set teacher=..., see docs/training.md")
+    plans = [_options(options, row) for row in rows]  # what cannot be is refused before hours of training
     result = {"table": table, "title": title, "model": cfg.name, "data": data_spec, "rows": [],
               "options": options.model_dump()}
     for number, row in enumerate(rows):
@@ -89,12 +92,21 @@ def ablate(table: str, cfg: ModelConfig, data_spec: str, out: str | Path, option
             entry["reason"] = reason
             continue
         metrics = run(network, data_spec, out / f"{number}_{row.name.replace(' ', '_')}",
-                      TrainConfig(**options.model_dump() | row.train), quiet=quiet)
+                      plans[number], quiet=quiet)
         if metrics:  # empty in further processes
             entry |= {"top1": metrics["test_top1"], "val_top1": metrics["val_top1"]}
             _write(out, result)
     _write(out, result)
     return result
+
+
+def _options(options: TrainConfig, row: Row) -> TrainConfig:
+    try:
+        return TrainConfig(**options.model_dump() | row.train)
+    except pydantic.ValidationError as error:
+        why = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError("A row of the table contradicts the options.", f"row {row.name}: {row.train}", why,
+                        "change the options given with --set") from error
 
 
 def _variant(cfg: ModelConfig, row: Row, options: TrainConfig) -> tuple[ModelConfig | None, str | None]:

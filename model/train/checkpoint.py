@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
+
+import numpy as np
 
 from bhvit.errors import UserError
 from bhvit.model import weights
@@ -12,24 +16,44 @@ from bhvit.model.train.options import FREE, TrainConfig
 # with schedule wsd these say nothing about the stable part of phase one
 LATER = {"epochs", "decay", "finetune_epochs", "finetune_learning_rate", "deploy", "calibration_images",
          "mix_off_epochs", "regularization", "regularization_from"}
+# what counts from the freeze on
+FREEZE = {"calibration_images", "finetune_epochs", "finetune_learning_rate", "deploy"}
 
 
-def identity(spec: Spec, options: TrainConfig) -> dict:
-    """What a run must have in common with the checkpoint that it continues."""
-    return {"data": str(spec), "options": options.model_dump(exclude=FREE)}
+def identity(spec: Spec, options: TrainConfig, start: dict | None = None) -> dict:
+    """What a run must have in common with the checkpoint that it continues: also the contents of what it begins with (a
+    state dict) and of its teacher's files, which may have changed under the same name."""
+    contents = {}
+    if start is not None:
+        contents["start"] = _checksum(value for _, value in sorted(start.items()))
+    if options.teacher:
+        paths = [path for path in map(Path, options.teacher.split(":")) if path.is_file()]
+        contents["teacher"] = _checksum(np.fromfile(path, np.uint8) for path in paths)
+    return {"data": str(spec), "options": options.model_dump(exclude=FREE), "contents": contents}
+
+
+def _checksum(values: Iterable) -> str:
+    crc = 0
+    for value in values:
+        crc = zlib.crc32(np.ascontiguousarray(value), crc)
+    return f"{crc:08x}"
 
 
 def save(folder: Path, content: dict, cfg, options: TrainConfig) -> None:
     """Write checkpoint.pt, and stable.pt when the stable part of schedule wsd has just ended."""
     weights.save_checkpoint(folder / "checkpoint.pt", content, cfg)
+    _keep_stable(folder, content, cfg, options)
+
+
+def _keep_stable(folder: Path, content: dict, cfg, options: TrainConfig) -> None:
     main = content["phases"].get("full" if "full" in options.phases() else "float")
     if (options.schedule == "wsd" and main is not None and main["step"] == 0 and main["model"] is not None
             and main["epoch"] == options.stable_epochs(options.epochs) and _unfinished(content)):
         weights.save_checkpoint(folder / "stable.pt", content, cfg)
 
 
-def find(folder: Path, cfg, spec: Spec, options: TrainConfig) -> dict | None:
-    """The checkpoint to continue from, None without one.
+def find(folder: Path, cfg, own: dict, options: TrainConfig) -> dict | None:
+    """The checkpoint to continue from, None without one. own: `identity` of the run.
 
     With schedule wsd a run may be given other values of `LATER`, above all more epochs: it then goes on from the stable
     part, from stable.pt if the decay has begun. Raises UserError for a checkpoint of other settings.
@@ -38,9 +62,11 @@ def find(folder: Path, cfg, spec: Spec, options: TrainConfig) -> dict | None:
     if not path.exists():
         return None
     saved = weights.load_checkpoint(path, cfg)
-    ours = _flat(identity(spec, options))
+    ours = _flat(own)
     other = _differing(saved, ours)
     if not other:
+        return saved
+    if other.keys() <= {f"options.{name}" for name in FREEZE} and _unfinished(saved):
         return saved
     where = "use the same settings, another folder, or start again without resuming"
     if options.schedule == "wsd" and options.loss == "paper" and {k.rpartition(".")[2] for k in other} <= LATER:
@@ -48,6 +74,7 @@ def find(folder: Path, cfg, spec: Spec, options: TrainConfig) -> dict | None:
             if (folder / name).exists():
                 saved = weights.load_checkpoint(folder / name, cfg)
                 if _differing(saved, ours).keys() <= other.keys() and _stable(saved, options):
+                    _keep_stable(folder, saved, cfg, options)
                     return saved
         where = ("the stable part of schedule wsd can be made longer, not shorter than it was trained already; "
                  f"otherwise {where}")
@@ -72,6 +99,7 @@ def _unfinished(saved: dict) -> bool:
 
 def _differing(saved: dict, ours: dict) -> dict:
     theirs = {f"options.{name}": field.default for name, field in TrainConfig.model_fields.items()}
+    theirs |= {key: value for key, value in ours.items() if key.startswith("contents.")}
     theirs |= _flat(saved["identity"])  # options that came after the checkpoint had their defaults
     return {key: theirs.get(key) for key in ours if theirs.get(key) != ours[key]}
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from bhvit.model.quantizers import BinaryWeight, centred_binary, sign
 
-BINARY = re.compile(r"encoder\..*(cov[123]|dense|query|key|value|proj)\.weight$")
+BINARY = re.compile(r"encoder\..*(cov\d|dense|query|key|value|proj)\.weight$")
 
 QUANTIZERS = ("sign", "att_prob_quantizer", "gsb")  # modules of activations and attention probabilities
 

@@ -94,6 +94,7 @@ class Loop:
             self.ema.swap()
             results.append((*self._validate(), True))
             self.ema.swap()
+        results = self.run.processes.first(results)  # every process goes on with the same best network
         for val_loss, top1, averaged in results:
             if (top1, -val_loss) > (entry["best_top1"], -entry["best_loss"]):
                 best = self.ema.state() if averaged else self.net.state_dict()
@@ -156,13 +157,18 @@ class Loop:
             logits = self._logits(batch.images)
         loss = losses.total_loss(logits, batch.target, taught, self.regularized, factors)
         loss.backward()
+        if epoch == 1 and step == 0:  # quantizers that take their start from the first images they see
+            self.run.processes.average([p.data for p in self.parameters])
         saving = self.run.processes.average_gradients(self.parameters, saving)
-        nn.utils.clip_grad_norm_(self.parameters, self.options.max_gradient)
-        sums += torch.stack([loss.detach(), (logits.argmax(1) == batch.labels).float().mean()])
-        if (sums.device.type == "cpu" or step % LOOK_EVERY == 0) and not torch.isfinite(sums[0]):
-            raise UserError("The training diverged: the loss is not a finite number.",
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.max_gradient)
+        # the sum of losses also stops being finite where a gradient is not
+        sums += torch.stack([loss.detach() + 0 * norm, (logits.argmax(1) == batch.labels).float().mean()])
+        look = sums.device.type == "cpu" or saving or step % LOOK_EVERY == 0 or step + 1 == self.run.batches.steps
+        if look and not torch.isfinite(sums[0]):
+            raise UserError("The training diverged: the loss or a gradient is not a finite number.",
                             f"phase {self.name}, epoch {epoch}, step {step + 1}", None,
-                            "lower learning_rate or finetune_learning_rate; the last checkpoint is kept")
+                            "lower learning_rate or finetune_learning_rate, in another folder or with --fresh; the "
+                            "last checkpoint, from before, is kept")
         self.optimizer.step()
         if self.ema:
             self.ema.update()

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bhvit.model.train.options import TrainConfig
 
-REGULARIZED = re.compile(r"(^|\.)(cov[123]|dense|query|key|value)\.weight$")  # as the released code chooses by name
+REGULARIZED = re.compile(r"(^|\.)(cov\d|dense|query|key|value)\.weight$")  # as the released code chooses by name
 
 
 def soft_targets(labels: Tensor, classes: int, smoothing: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import torch
 import torch.distributed as dist
@@ -16,12 +17,15 @@ class Processes:
 
     def __init__(self, device: str) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise UserError("This is not a device.", f"device {device}", do="use auto, cpu, cuda or cuda:N")
         cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
-        if cuda and not torch.cuda.is_available():
-            raise UserError("There is no CUDA device.", f"device {device}", do="use device cpu or auto")
+        if cuda and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+            raise UserError("There is no such CUDA device.", f"device {device}",
+                            f"{torch.cuda.device_count()} are available", "use device cpu or auto")
         name = "cpu"
         if cuda:
-            name = device if device != "auto" else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+            name = device if ":" in device else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         self.device = torch.device(name)
         self._joined = self.world > 1 and not dist.is_initialized()
@@ -54,6 +58,14 @@ class Processes:
         if self.world > 1:
             for net in nets:
                 self.average([buffer for buffer in net.buffers() if buffer.is_floating_point()])
+
+    def first(self, results: list[tuple]) -> list[tuple]:
+        """Tuples of numbers as the first process has them."""
+        if self.world == 1:
+            return results
+        values = torch.tensor(results, dtype=torch.float64, device=self.device)
+        dist.broadcast(values, 0)
+        return [(loss, top1, bool(averaged)) for loss, top1, averaged in values.tolist()]
 
     def average(self, tensors: list[torch.Tensor]) -> None:
         """Average tensors over the processes in place."""

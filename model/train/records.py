@@ -64,7 +64,7 @@ class Flips:
         """Count one epoch; returns the share over all layers in percent (nan without binary layers)."""
         entry = self.entries.setdefault(phase, {"layers": list(after), "sizes": [v.numel() for v in after.values()],
                                                 "counts": []})
-        counts = [int((before[name] != after[name]).sum()) for name in after]
+        counts = [int((before[name].to(after[name].device) != after[name]).sum()) for name in after]
         entry["counts"].append(counts)
         return 100 * sum(counts) / sum(entry["sizes"]) if counts else math.nan
 

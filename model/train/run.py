@@ -74,7 +74,8 @@ class Run:
         if start is None and options.start:
             self.start = weights.load(options.start, cfg, kind_of(options))
         self.spec = data.parse(data_spec)
-        self.sets = load_sets(self.spec, cfg)
+        self.identity = checkpoint.identity(self.spec, options, self.start)
+        self.sets = load_sets(self.spec, cfg, options.crop == "resized")
         if len(self.sets["train"]) < options.batch_size:
             raise UserError("There are fewer training images than a batch holds.", self.sets["train"].name,
                             f"{len(self.sets['train'])} images, batch_size {options.batch_size}")
@@ -105,7 +106,7 @@ class Run:
     def execute(self, resume: bool) -> dict:
         """All phases, from the checkpoint if there is one; see `train`."""
         torch.manual_seed(self.options.seed)
-        saved = checkpoint.find(self.out_dir, self.cfg, self.spec, self.options) if resume else None
+        saved = checkpoint.find(self.out_dir, self.cfg, self.identity, self.options) if resume else None
         plan = self.options.phases()
         phases = {name: saved["phases"].get(name) if saved else None for name in plan}
         if saved:
@@ -116,6 +117,8 @@ class Run:
             net.load_state_dict(self.start)
         for name, epochs in plan.items():
             if name == "fixed":
+                if self.processes.rank == 0 and phases["fixed"] is None:
+                    self._save_float(phases["float"])  # before the freeze, which may fail
                 self._freeze(net)
             elif name != "float":
                 relax(net, activations=name == "full")
@@ -125,8 +128,10 @@ class Run:
         return self._finish(net, phases) if self.processes.rank == 0 else {}
 
     def _freeze(self, net: nn.Module) -> None:
+        from bhvit.model.deploy import default_images
+
         chosen = np.random.RandomState(self.options.seed).permutation(len(self.sets["train"]))
-        chosen = np.sort(chosen[:self.options.calibration_images])
+        chosen = np.sort(chosen[:self.options.calibration_images or default_images(self.cfg.image_size)])
         if self.processes.rank == 0:
             records.write_histograms(self.out_dir, net)  # latent weights end here
         net.cpu().eval()  # the CPU's float32 defines the scales, whatever trains
@@ -180,9 +185,13 @@ class Run:
         single.load_state_dict(cpu_state(phases["float"]["best"]))
         metrics["float_test_top1"] = evaluate(single, self.sets["test"], quiet=True)["top1"]
         weights.save(path, state, self.cfg, metrics)
-        weights.save(self.out_dir / f"{self.cfg.name}_float.safetensors", phases["float"]["best"], self.cfg,
-                     metrics, kind="float")
+        self._save_float(phases["float"], metrics)
         return path
+
+    def _save_float(self, entry: dict, metrics: dict | None = None) -> None:
+        metrics = metrics or {"val_top1": entry["best_top1"], "epoch": entry["best_epoch"]}
+        weights.save(self.out_dir / f"{self.cfg.name}_float.safetensors", cpu_state(entry["best"]), self.cfg, metrics,
+                     kind="float")
 
     def _test(self, net: nn.Module, metrics: dict) -> None:
         test = evaluate(net, self.sets["test"], quiet=True)
@@ -201,7 +210,7 @@ class Run:
         if self.processes.rank == 0:
             content = {"phases": phases, "history": self.history, "flips": self.flips.entries,
                        "cpu": self.cpu_seconds, "wall": self.wall_seconds,
-                       "identity": checkpoint.identity(self.spec, self.options)}
+                       "identity": self.identity}
             checkpoint.save(self.out_dir, content, self.cfg, self.options)
             records.write_table(self.out_dir / "metrics.csv", records.COLUMNS, self.history)
             self.flips.write(self.out_dir)
@@ -235,10 +244,11 @@ def network_of(options: TrainConfig) -> Callable:
     return BHViT
 
 
-def load_sets(spec: data.Spec, cfg) -> dict[str, data.Dataset]:
-    """Training, validation and test images of a SPEC, checked for labels that the network has."""
-    sets = {split: data.load(data.Spec(spec.kind, spec.arg, split), cfg.image_size, cfg.image_channels)
-            for split in data.SPLITS}
+def load_sets(spec: data.Spec, cfg, whole: bool = False) -> dict[str, data.Dataset]:
+    """Training, validation and test images of a SPEC, checked for labels that the network has. whole: the training
+    images stay whole photographs."""
+    sets = {split: data.load(data.Spec(spec.kind, spec.arg, split), cfg.image_size, cfg.image_channels,
+                             whole=whole and split == "train") for split in data.SPLITS}
     for split, images in sets.items():
         if images.labels is None:
             raise UserError("Training needs labels.", str(images.name), f"the {split} images have none")

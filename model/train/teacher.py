@@ -89,6 +89,9 @@ class NetworkTeacher:
             planes = functional.interpolate(images.permute(0, 3, 1, 2), (self.side, self.side), mode="bicubic",
                                             antialias=True)
             images = planes.clamp(0, 255).round().permute(0, 2, 3, 1)  # whole numbers: a deployed teacher needs them
+        if getattr(self.net, "frozen", False):  # integers in float32, which bf16 would round
+            with torch.autocast(images.device.type, enabled=False):
+                return self.net(images)
         return self.net(images).float()
 
     def __call__(self, batch: Batch) -> Tensor:
