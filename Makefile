@@ -75,5 +75,5 @@ bench-tiny-all: bench-tiny ## the same for ZCU102 and KV260, and BHViT-small (si
 doctor: setup ## what is installed, what is missing, and what that disables
 	$(BIN)/bhvit doctor
 
-clean: ## remove build results (keeps .venv)
-	rm -rf build runs .pytest_cache .ruff_cache .hypothesis
+clean: ## remove build results (keeps .venv, and the trainings in runs)
+	rm -rf build .pytest_cache .ruff_cache .hypothesis

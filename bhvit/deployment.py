@@ -124,6 +124,9 @@ def _bitfile(folder: Path, given: Path | None, board: str | None) -> tuple[Path 
             raise UserError("The bitfile is that of an earlier design.", found["bitfile"],
                             "the build was changed after it",
                             f"run `bhvit bitstream {folder} --board {found['board']}`")
+        if not found.get("timing_met", True):
+            print(f"note: the clock of {found['clock_mhz']:g} MHz is not met by this bit file "
+                  f"(slack {found['wns_ns']} ns): results may be wrong", file=sys.stderr)
         return folder / found["bitfile"], {"board": found["board"], "device": found["part"],
                                            "clock_mhz": found["clock_mhz"]}
     if given is None:

@@ -24,6 +24,7 @@ import click
 import numpy as np
 
 from bhvit.errors import BhvitError, CheckFailed, UserError, file_trouble
+from bhvit.files import replacing
 
 #: images on which the exported graph is compared with PyTorch (stock qonnx takes about 4 ms a node), and for images
 #: of more pixels than 64 x 64, where it takes seconds an image
@@ -113,7 +114,8 @@ def reference(folder: Path, data: str, count: int | None, out: Path) -> None:
     if found.classes is not None:
         arrays["class_names"] = np.asarray(found.classes, str)
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(out, **arrays)
+    with replacing(out) as partial:  # other simulations may be reading it
+        np.savez_compressed(partial, **arrays)
     _answer({"message": f"{len(images)} images: logits by PyTorch"})
 
 

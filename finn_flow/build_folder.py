@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bhvit.errors import UserError
+from bhvit.files import write
+
+__all__ = ["changed_files", "claim", "complete", "digests", "is_ours", "load_build", "lock", "saved_config", "write"]
 
 from .build_steps import STEPS, file_digest
 
@@ -59,13 +62,6 @@ def lock(folder: Path, shared: bool = False):
             raise UserError("Another command is at work in this folder.", folder,
                             "`bhvit build` needs the folder for itself", "wait for it, or use another folder") from None
         yield
-
-
-def write(path: Path, text: str) -> None:
-    """Atomically: the file has its old content or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def digests(folder: Path, outputs: list[str]) -> dict[str, str]:

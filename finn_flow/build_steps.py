@@ -83,6 +83,8 @@ def step_export(ctx: Context, _model: ModelWrapper | None) -> ModelWrapper:
     folder = ctx.onnx.parent
     if folder.exists():
         shutil.rmtree(folder)
+    for old in ctx.report.glob("reference_*.npz"):  # what another network gave
+        old.unlink()
     weights = ctx.config.weights
     args = ["--weights", str(weights.file)] if weights.file else ["--random-weights", str(weights.random)]
     ctx.say("  " + model_process.ask(["export", str(ctx.config.model), *args, "-o", str(folder)])["message"])
@@ -136,6 +138,8 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     fetch.keep(memory_plan.keep_outside(model, ctx.config.memory), ctx.config.memory)
     if ctx.config.folding_file is not None:
         found = folding.read(ctx.config.folding_file, model)
+        if ctx.config.optimize == "fit":
+            ctx.say("  the foldings are those of folding_file: `optimize: fit` has no part in them")
     elif ctx.config.optimize == "fit":
         found = _fit(ctx, model)
     else:
@@ -143,7 +147,8 @@ def step_fold(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     folding.apply(model, found)
     folding.write(ctx.report / "auto_folding_config.json", folding.current(model))
     implementation.finish(graph.insert_width_converters(model), ctx.config.implementation)
-    memory_plan.check(model, ctx.config.memory)  # the plan comes behind the long simulations of the FIFOs
+    # the plan comes behind the long simulations of the FIFOs
+    memory_plan.check(model, ctx.config.memory, ctx.config.device)
     slowest = estimate.performance(model, ctx.config.clock_mhz)
     ctx.say(f"  interval {slowest['max_cycles']} cycles (estimate), set by {slowest['max_cycles_node_name']}")
     return model
@@ -176,7 +181,7 @@ def step_plan_memory(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     total = data["total"]
     ctx.say(f"  memories: {total['bits'] / 1e6:.2f} Mbit in {total['bram18']} BRAM18, {total['uram']} URAM and "
             f"{total['lut']:.0f} LUT (estimate)"
-            + ("" if data["fits"] else "; with the logic this is more than the device may give"))
+            + ("" if data["fits"] is not False else "; with the logic this is more than the device may give"))
     return model
 
 
@@ -197,7 +202,8 @@ def step_stitch(ctx: Context, model: ModelWrapper | None) -> None:
 
 
 #: reports about a design that later commands have written
-MEASURED = ("cosim.json", "cosim_stalls_*.json", "rtlsim_performance.json", "rtlsim_layer_cycles.json", "synth.json")
+MEASURED = ("cosim.json", "cosim_stalls_*.json", "rtlsim_performance.json", "rtlsim_layer_cycles.json", "synth.json",
+            "shell_sim_*.json")
 
 
 def _contents(folder: Path) -> dict[str, str]:

@@ -46,8 +46,8 @@ class MemoryConfig(BaseModel):
         {}, description="styles that are given: {node.MEMORY: style}; stream: weights stay in the memory of the system")
 
     def may_be_ultra(self, device: Device | None) -> bool:
-        """Whether buffers may be UltraRAM: the device has it, or is not known, and the plan may use it."""
-        return self.plan == "auto" and (device is None or device.uram > 0)
+        """Whether buffers may be UltraRAM: the device is known and has it, and the plan may use it."""
+        return self.plan == "auto" and device is not None and device.uram > 0
 
 
 class BuildConfig(BaseModel):
@@ -97,6 +97,8 @@ class BuildConfig(BaseModel):
             raise ValueError("give `board` or `part`")
         if lone := sorted(set(self.in_flight) - set(self.share)):
             raise ValueError(f"`in_flight` names stage {lone[0]}, whose blocks share no engine: add it to `share`")
+        if self.memory.fetch and self.implementation.get("loop") == "hls":
+            raise ValueError("`memory.fetch` needs gates in RTL: take `loop` out of `implementation`")
         if lone := sorted(set(self.memory.fetch) - set(self.share)):
             raise ValueError(f"`memory.fetch` names stage {lone[0]}, whose blocks share no engine: add it to `share`")
         return self
@@ -184,7 +186,7 @@ def load_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> Buil
         place, names = data, key.split(".")
         for n in names[:-1]:
             if not isinstance(place.get(n), dict):
-                place[n] = {}
+                place[n] = {"plan": place[n]} if n == "memory" and isinstance(place.get(n), str) else {}
             place = place[n]
         if key in TARGETS:
             for t in TARGETS:

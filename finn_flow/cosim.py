@@ -20,6 +20,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
+from bhvit.files import write
 from bhvit.progress import Progress
 
 from . import graph, ops
@@ -63,6 +64,13 @@ class Reference:
         if len(images) != len(data["logits"]):
             raise UserError("The reference file is inconsistent.", path,
                             f"{len(images)} images, {len(data['logits'])} rows of logits")
+        if images.dtype.kind not in "iu":
+            raise UserError("The images of the reference file are no integers.", path, f"they are {images.dtype}",
+                            "store what the accelerator gets, pixels 0..255 as uint8")
+        labels = data.get("labels")
+        if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
+            raise UserError("The labels of the reference file are not one integer per image.", path,
+                            f"they are {labels.dtype} {labels.shape} for {len(images)} images")
         levels = data.get("qd_levels")
         return cls(images, np.asarray(data["logits"]), data.get("labels"),
                    None if levels is None else np.asarray(levels).astype(int).tolist(), str(path))
@@ -162,7 +170,7 @@ def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: floa
 def _write(report: Path | None, out: dict[str, Any]) -> None:
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(out, indent=2) + "\n")
+        write(report, json.dumps(out, indent=2) + "\n")
 
 
 def _fitting(design: Design, images: np.ndarray, source: str = "") -> np.ndarray:
@@ -171,6 +179,10 @@ def _fitting(design: Design, images: np.ndarray, source: str = "") -> np.ndarray
     if images.shape[1:] != dims:
         raise UserError("The images do not fit the design.", where=source or "images",
                         why=f"shape {images.shape[1:]}, the design takes {dims}")
+    dtype = design.inputs[0].dtype
+    if images.size and not dtype.min <= images.min() <= images.max() <= dtype.max:
+        raise UserError("The images do not fit the design.", where=source or "images",
+                        why=f"values {images.min()} to {images.max()}, the design takes {dtype.min} to {dtype.max}")
     if not len(images):
         raise UserError("There are no images to simulate.", where=source or "images")
     return images

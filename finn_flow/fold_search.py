@@ -147,7 +147,10 @@ class Search:
         if source is None or sink is None:
             return 0.0
         a, b = source.outputs()[edge[1]], sink.inputs()[edge[3]]
-        slow, extra = self._converter(a, b, sink.passes)
+        passes = source.passes  # as graph.edge_passes
+        if source.stem == "loop":
+            passes = source.rounds if edge[1] == 0 else 1
+        slow, extra = self._converter(a, b, passes)
         return math.inf if slow > self.target else extra
 
     def _converter(self, a: Stream, b: Stream, passes: int) -> tuple[int, float]:

@@ -19,6 +19,7 @@ from bhvit.errors import UserError
 from . import graph, ops
 from .fold_search import Search, axes
 from .layers.base import FoldingError
+from .layers.registry import layers
 from .prices import DEFAULT, Prices
 
 
@@ -77,6 +78,8 @@ def read(path: Path, model: ModelWrapper) -> dict[str, dict[str, int]]:
         data = json.loads(Path(path).read_text())
     except OSError as e:
         raise UserError("The folding file cannot be read.", path, e.strerror) from e
+    except UnicodeDecodeError as e:
+        raise UserError("The folding file is no text file.", path, str(e)) from e
     except json.JSONDecodeError as e:
         raise UserError("The folding file is no JSON.", f"{path}:{e.lineno}", e.msg) from e
     if not isinstance(data, dict) or not all(isinstance(v, dict) for v in data.values()):
@@ -85,15 +88,24 @@ def read(path: Path, model: ModelWrapper) -> dict[str, dict[str, int]]:
     nodes = {n.name: n for n in model.graph.node}
     found: dict[str, dict[str, int]] = {}
     defaults = data.pop("Defaults", {})
+    kinds = {ops.op_type(c) + suffix for c in layers().values() for suffix in ("", "_rtl", "_hls")}
+    every = {a for c in layers().values() for a in c.fold_axes}
     for attribute, value in defaults.items():
         if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], list)):
             raise UserError(f"`Defaults.{attribute}` has a wrong form.", path,
                             do='write {"SIMD": [4, ["BvAffine_rtl"]]} or {"SIMD": [4, ["all"]]}')
+        unknown = [attribute] if attribute not in every else sorted(set(value[1]) - {"all"} - kinds)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], every if attribute not in every else kinds, n=3)
+            raise UserError(f"`Defaults.{attribute}` names `{unknown[0]}`, which does not exist.", path,
+                            do=f"did you mean {', '.join(near)}?" if near else "see docs/layers.md for the names")
         for name, n in nodes.items():
             if ("all" in value[1] or {n.op_type, ops.op_type(ops.layer_class(n))} & set(value[1])) \
                     and attribute in ops.layer_class(n).fold_axes:
                 found.setdefault(name, {})[attribute] = value[0]
     for name, attributes in data.items():
+        if name not in nodes and attributes.keys() == {"depth"}:
+            continue  # a FIFO of final_hw_config.json: depths come from simulation
         if name not in nodes:
             near = difflib.get_close_matches(name, nodes, n=3)
             raise UserError(f"The folding file names `{name}`, which is no layer of this network.", path,

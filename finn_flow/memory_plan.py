@@ -59,7 +59,7 @@ def plan(model: ModelWrapper, part: str, config: MemoryConfig | None = None, siz
     """
     config = config or MemoryConfig()
     layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
-    given = _given(config, layers, sized)
+    given = _given(config, layers, device_of(part), sized)
     styles = {n: given.get(n, {}) for n in layers}
     for (name, memory), style in _choose(layers, given, device_of(part), config).items():
         styles[name] = {**styles[name], memory: style}
@@ -76,7 +76,7 @@ def use(model: ModelWrapper, device: Device, config: MemoryConfig) -> dict[str, 
     """Resources of a graph without FIFOs whose memories are planned within the shares of ``config``; it stays as it
     is."""
     layers = {n.name: ops.layer_from_node(n) for n in model.graph.node}
-    given = _given(config, layers, sized=False)
+    given = _given(config, layers, device, sized=False)
     found = _choose(layers, given, device, config)
     total = {"lut": 0.0, "bram18": 0.0, "uram": 0.0, "dsp": 0.0}
     for name, layer in layers.items():
@@ -106,12 +106,13 @@ def _styled(layer: Layer, styles: dict[str, str]) -> Layer:
     return layer.model_copy(update={"styles": " ".join(f"{k}={styles[k]}" for k in order)})
 
 
-def check(model: ModelWrapper, config: MemoryConfig) -> None:
+def check(model: ModelWrapper, config: MemoryConfig, part: str) -> None:
     """Raise UserError where `memory.styles` names what a folded graph, whose FIFOs are not sized yet, does not have."""
-    _given(config, {n.name: ops.layer_from_node(n) for n in model.graph.node}, sized=False)
+    _given(config, {n.name: ops.layer_from_node(n) for n in model.graph.node}, device_of(part), sized=False)
 
 
-def _given(config: MemoryConfig, layers: dict[str, Layer], sized: bool = True) -> dict[str, dict[str, str]]:
+def _given(config: MemoryConfig, layers: dict[str, Layer], device: Device | None, sized: bool = True
+           ) -> dict[str, dict[str, str]]:
     """Styles of the build file by node. sized: FIFOs have the depths, and memories, that they will have."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for key, style in config.styles.items():
@@ -125,6 +126,9 @@ def _given(config: MemoryConfig, layers: dict[str, Layer], sized: bool = True) -
                             "lists nodes and memories")
         store = stores[memory]
         legal = (*store.styles(config.ultra_constants), *([STREAM] if store.streamable else []))
+        if style == ULTRA and device is not None and not device.uram:
+            raise UserError(f"`{key}` cannot be {style}.", "memory.styles", "the device has no UltraRAM",
+                            f"choose {' or '.join(s for s in legal if s != ULTRA)}")
         if style not in legal:
             loader = ", or set `memory.ultra_constants: true`" if style in store.styles(True) else ""
             why = "only weights of a linear layer and position embeddings that no engine shares can come as a stream"
@@ -246,10 +250,10 @@ def report(model: ModelWrapper, part: str, config: MemoryConfig | None = None) -
     total = {k: round(sum(r[k] for r in rows), 1) for k in keys}
     device = device_of(part)
     share = {} if device is None else {
-        k: round(total[k] / have, 4) if have else (None if not total[k] else float("inf"))
+        k: round(total[k] / have, 4) if have else None
         for k, have in (("lut", device.lut), ("bram18", device.bram18), ("uram", device.uram))}
     logic = sum(ops.layer_from_node(n).logic_lut for n in model.graph.node)
-    fits = device is None or (all(total[k] <= config.share * getattr(device, k) for k in ("bram18", "uram"))
+    fits = None if device is None else (all(total[k] <= config.share * getattr(device, k) for k in ("bram18", "uram"))
                               and total["lut"] + logic <= config.lut_share * device.lut)
     return {"memories": rows, "layers": sums("node"), "kinds": sums("kind"), "styles": sums("style"), "total": total,
             "device": None if device is None else {"part": part, **vars(device)}, "share": share,

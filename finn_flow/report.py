@@ -136,7 +136,7 @@ def _cards(data: dict[str, Any]) -> list[dict[str, str]]:
 
     main = data["cosim"].get("cosim")
     if main:
-        ok = main["bit_exact_images"] == main["images"]
+        ok = main["ok"]
         card("bit-exact images", f"{main['bit_exact_images']}/{main['images']}", SIMULATED, "good" if ok else "bad")
         if main.get("top1_rtl") is not None:
             card("top-1 of the RTL", f"{main['top1_rtl']:.2f} %", SIMULATED)
@@ -151,8 +151,11 @@ def _cards(data: dict[str, Any]) -> list[dict[str, str]]:
     for key, label in (("LUT", "LUTs"), ("BRAM_18K", "BRAM18"), ("URAM", "URAM"), ("DSP", "DSPs")):
         card(label, _number(data["total"].get(key)), ESTIMATE)
     if data["synth"]:
-        for key, label in (("LUT", "LUTs"), ("BRAM_18K", "BRAM18"), ("DSP", "DSPs")):
-            card(label, _number(data["synth"].get("total", {}).get(key)), SYNTHESIZED)
+        total = data["synth"].get("total", {})
+        sites = sum(total.get(key, 0) for key in ("LUT", "LUTRAM", "SRL"))
+        evidence = SYNTHESIZED if data["synth"].get("complete", True) else f"{SYNTHESIZED}, only some kinds of layers"
+        for label, value in (("LUTs", sites), ("BRAM18", total.get("BRAM_18K")), ("DSPs", total.get("DSP"))):
+            card(label, _number(value), evidence)
     for b in data["bitstream"].values():
         where = f"{b['source']}, {b['board']}"
         card(f"slack in ns at {_number(b['clock_mhz'])} MHz", f"{b['wns_ns']:+.3f}", where,
@@ -187,8 +190,8 @@ def _memory(memory: dict[str, Any] | None) -> dict[str, Any] | None:
     return {
         "note": f"Plan: {memory['plan']}; at most {100 * memory['limit']:.0f} % of block RAM and UltraRAM and "
                 f"{100 * memory['lut_limit']:.0f} % of the look-up tables, logic included, may be used"
-                + ("" if memory["fits"] else ": this design needs more") + ". Evidence: estimate.",
-        "fits": memory["fits"],
+                + ("" if memory["fits"] is not False else ": this design needs more") + ". Evidence: estimate.",
+        "fits": memory["fits"] is not False,
         "head": ["", "bits", "BRAM18", "URAM", "LUT"],
         "sums": [*rows(memory["styles"]), *rows(memory["kinds"]), ["total", *(_number(total[c]) for c in columns)],
                  ["share of the device", "", *(_share(total, device, c) for c in columns[1:])]],

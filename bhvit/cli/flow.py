@@ -37,7 +37,8 @@ def summary(r: dict) -> str:
     if (r["images_requested"] or 0) > r["images"]:
         lines.append(f"images          all {r['images']}; there are no more ({r['images_requested']} were asked for)")
     if r["top1_torch"] is not None:
-        lines.append(f"top-1           PyTorch {r['top1_torch']:.2f} %, RTL {r['top1_rtl']:.2f} %")
+        rtl = "no output" if r["top1_rtl"] is None else f"{r['top1_rtl']:.2f} %"
+        lines.append(f"top-1           PyTorch {r['top1_torch']:.2f} %, RTL {rtl}")
     lines.append(f"distinct        {r['distinct_outputs']} of {r['images']} outputs")
     if r["latency_cycles"] is not None:
         lines.append(f"latency         {r['latency_cycles']:,} cycles = {r['latency_cycles'] / r['clock_mhz']:,.1f} us")

@@ -105,7 +105,11 @@ def run_node(exe: Path, name: str, layer: Layer, inputs: Sequence[np.ndarray],
         if follows_schedule(layer):
             sets = layer.set_of_frame(frames).reshape(-1, 1, 1)
             (Path(tmp) / f"{IN_SET}.bin").write_bytes(SETS.pack(sets).tobytes())
-        p = subprocess.run([exe, name, str(frames), tmp], capture_output=True, text=True, timeout=timeout)
+        try:
+            p = subprocess.run([exe, name, str(frames), tmp], capture_output=True, text=True, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            raise CppsimFailed(f"The C++ program of node {name} has not ended after {timeout:.0f} s.", exe,
+                               "it stands still, or the machine is too busy") from error
         if p.returncode:
             said = [x for x in p.stderr.splitlines() if re.search(r"ERROR|error|Assertion|terminate", x)]
             raise CppsimFailed(f"The C++ program of node {name} failed (exit code {p.returncode}).", exe,

@@ -223,7 +223,11 @@ def _place(stream: Stream, index: int) -> str:
 def run_program(exe: Path, streams: dict[str, dict[str, Stream]], timeout: float = 600) -> CsimResult:
     """Run a compiled program. streams: by case and port; every case must end with its own verdict."""
     start = time.monotonic()
-    p = subprocess.run([exe, exe.parent], capture_output=True, text=True, timeout=timeout)
+    try:
+        p = subprocess.run([exe, exe.parent], capture_output=True, text=True, timeout=timeout)
+    except subprocess.TimeoutExpired as error:
+        raise CheckFailed(f"The C++ program has not ended after {timeout:.0f} s.", exe,
+                          "it stands still, or the machine is too busy") from error
     result = CsimResult(len(streams), 0, run_seconds=time.monotonic() - start)
     missing = list(streams)
     for line in p.stdout.splitlines():

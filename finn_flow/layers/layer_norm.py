@@ -41,7 +41,7 @@ class LayerNorm(Layer):
 
     stem: ClassVar[str] = "layer_norm"
     sources: ClassVar[tuple[str, ...]] = ("bv_clip", "bv_saturate", "bv_rsqrt", "bv_sum_fours", "bv_layer_norm_sums")
-    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "channels", "ROOTS": "roots"}
+    fold_axes: ClassVar[dict[str, str]] = {"SIMD": "lanes", "ROOTS": "roots"}
     roots: ClassVar[tuple[int, ...]] = (1, 2)
 
     token_dims: list[int]
@@ -62,14 +62,12 @@ class LayerNorm(Layer):
 
     def check(self) -> None:
         super().check()
-        if self.SIMD > 64:
-            raise ValueError(f"{self.stem}: SIMD={self.SIMD} is more than 64.")
         if self.ROOTS not in self.roots:
             raise FoldingError(f"{self.stem}: ROOTS={self.ROOTS} is not 1 or 2.")
-        if self.eps_int < 1:
-            raise ValueError(f"{self.stem}: eps_int={self.eps_int}; at least 1, since v must be positive.")
+        if not 1 <= self.eps_int < 2**31:
+            raise ValueError(f"{self.stem}: eps_int={self.eps_int}; at least 1, since v must be positive, below 2^31.")
         if self.eps_sets and (len(self.eps_sets) != self.sets or self.eps_int != max(self.eps_sets)
-                              or min(self.eps_sets) < 1):
+                              or min(self.eps_sets) < 1 or self.eps_int >= 2**31):
             raise ValueError(f"{self.stem}: eps_sets={self.eps_sets} needs one positive value a set, the largest as "
                              "eps_int.")
         if self.s1_sets and (len(self.s1_sets) != self.sets or self.s1 != max(self.s1_sets)
@@ -84,6 +82,10 @@ class LayerNorm(Layer):
         eps = self.eps_sets[index] if self.eps_sets else self.eps_int
         s1 = self.s1_sets[index] if self.s1_sets else self.s1
         return super().of_set(index).model_copy(update={"eps_int": eps, "eps_sets": [], "s1": s1, "s1_sets": []})
+
+    def lanes(self) -> tuple[int, ...]:
+        """Legal values of SIMD."""
+        return tuple(d for d in range(1, min(self.channels, 64) + 1) if self.channels % d == 0)
 
     @property
     def s1_spread(self) -> int:

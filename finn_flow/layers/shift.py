@@ -50,6 +50,9 @@ class Shift(Layer):
         super().check()
         if self.ext not in (0, 4):
             raise ValueError(f"shift: ext={self.ext} must be 4 (extended map) or 0 (natural order, no kernel).")
+        if self.coef_bits > 18 or self.u_bits > 25:
+            raise ValueError(f"shift: coef_bits={self.coef_bits} (at most 18), u_bits={self.u_bits} (at most 25): the "
+                             "multipliers are no wider.")
 
     @property
     def _fold(self) -> int:

@@ -16,12 +16,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from onnx import NodeProto
+from pydantic import ValidationError
 from qonnx.core.modelwrapper import ModelWrapper
 
 from bhvit.errors import UserError
 
 from .. import graph, ops
-from ..layers.base import Constants, Layer
+from ..layers.base import Constants, FoldingError, Layer
 from ..layers.registry import layers
 from .unify import CannotShare, unify
 
@@ -238,11 +239,19 @@ def _merge(model: ModelWrapper, block: str, body: list[NodeProto], pairs: list[d
     return copy.deepcopy(nodes)
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
+    return str(error)
+
+
 def _unified(name: str, group: list[tuple[Layer, Constants]], rounds: int) -> tuple[Layer, Constants]:
     try:
         layer, each = unify([g[0] for g in group], [g[1] for g in group])
     except CannotShare as e:
         raise CannotShare(f"{name}: {e}") from None
+    except (FoldingError, ValueError) as e:  # the kernel has no such widths: a declaration refuses them
+        raise CannotShare(f"{name}: {_reason(e)}") from None
     constants = {k: np.concatenate([c[k] for c in each]) for k in each[0]}
     fields = {"passes": rounds} | ({"sets": rounds, "repeat": 0} if constants else {"sets": 1})
     return type(layer)(**{**layer.model_dump(), **fields}), constants

@@ -250,7 +250,7 @@ def run(session: Session, data: np.ndarray, want: np.ndarray, *, disturb: bool =
     """
     rng, done = session.rng, 0
     if session.feeder:
-        done = min(3, len(data))
+        done = min(3, len(data), session.slots)
         session.feed(data[:done], want[:done])
     loaded = session.sim.get("load_beats") if session.p.load else 0
     while done < len(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +104,29 @@ def build_hash(design: Design) -> str:
     for f in sorted({*design.sources, *design.memories.iterdir(), design.folder / "design.json"}):
         h.update(f.name.encode() + b"\0" + hashlib.sha256(f.read_bytes()).digest())
     return h.hexdigest()[:32]
+
+
+#: in a tool chain's folder: the design that its files were made of
+MADE_OF = "made_of.json"
+
+
+def mark(folder: Path, design_hash: str, clock_mhz: float) -> None:
+    """Say in a tool chain's folder of which design its files are."""
+    (folder / MADE_OF).write_text(json.dumps({"build_hash": design_hash, "clock_mhz": clock_mhz}) + "\n")
+
+
+def made_of(folder: Path, design_hash: str) -> float:
+    """The clock of the folder's files in MHz. Raises UserError when they are those of another design."""
+    try:
+        found = json.loads((folder / MADE_OF).read_text())
+        same, clock = found["build_hash"] == design_hash, float(found["clock_mhz"])
+    except (OSError, ValueError, KeyError, TypeError):
+        same, clock = False, 0.0
+    if not same:
+        raise UserError("These results are not those of the present design.", folder / MADE_OF,
+                        "the build was changed after its files were written",
+                        "write the folder again (--scripts), run the tool there, then collect")
+    return clock
 
 
 def shell_sources(*more: str) -> list[Path]:

@@ -34,6 +34,7 @@ from ..stitch import Design
 from ..wrapper import RTL
 from . import stages
 from .boards import Board, wrong_settings
+from .design import build_hash, made_of, mark
 from .ecp5_report import parse_report
 from .serial_board import (
     BOARD_TOP,
@@ -123,7 +124,7 @@ def bitstream(build: Path, board: Board, design: Design, clock_mhz: float, *, jo
             shlex.join([f"yowasp-{c[0]}", *c[1:]]) for c in commands(s))])}
     if run:
         make(folder, build, s, design, p, data, jobs)
-    return results(folder, s, p)
+    return results(folder, s, p, build_hash(design))
 
 
 def run_board(build: Path, board: Board, port: str, data: str, images: int | None) -> dict[str, Any]:
@@ -153,6 +154,7 @@ def prepare(folder: Path, s: Settings, design: Design, p: SerialParameters) -> N
     for left in folder.glob("*.mem"):
         left.unlink()
     (folder / "sources").mkdir(parents=True)
+    mark(folder, build_hash(design), s.oscillator_mhz)
     names = []
     for f in board_sources(design):
         # styles of memories speak of AMD's; Yosys knows best what fits block RAM here, and no style changes a cycle
@@ -265,7 +267,7 @@ def check_images(folder: Path, design: Design, p: SerialParameters, reference: R
 
 
 # ---- results ------------------------------------------------------------------------------------------------------
-def results(folder: Path, s: Settings, p: SerialParameters) -> dict[str, Any]:
+def results(folder: Path, s: Settings, p: SerialParameters, design_hash: str) -> dict[str, Any]:
     """The figures of the report. Raises UserError when one is missing, or is that of another design."""
     took, checked = {}, {}
     for name, key in stage_keys(folder, s).items():
@@ -274,6 +276,7 @@ def results(folder: Path, s: Settings, p: SerialParameters) -> dict[str, Any]:
             raise UserError(f"There is no {BIT} of this build.", folder, f"the stage {name} has not been done, or its "
                             "inputs have changed", "run the command without --collect")
         took[name] = {k: found[k] for k in ("wall_seconds", "cpu_seconds", "peak_mb")}
+    made_of(folder, design_hash)
     for what in ("rtl", "netlist"):
         try:
             checked[what] = json.loads((folder / f"{what}.stage.json").read_text())

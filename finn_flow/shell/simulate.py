@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bhvit.errors import UserError
+from bhvit.errors import CheckFailed, UserError
+from bhvit.files import write
 from bhvit.progress import Progress
 
 from ..build import load_build
@@ -18,8 +19,8 @@ from ..cosim import Reference, expected_outputs, run_reference, verilator_versio
 from ..stitch import Design
 from . import check
 from .design import ShellParameters
-from .driver import Outside
-from .sim import ShellSim, build_shell_simulator
+from .driver import Outside, TransferFailed
+from .sim import ProtocolViolation, ShellSim, build_shell_simulator
 
 #: frames of a batch, at most
 SLOTS = 24
@@ -37,7 +38,7 @@ def shell_sim(folder: Path, *, data: str | None = None, reference: Path | None =
     Returns:
         The contents of the report; ``ok`` says whether every byte was right and no rule was broken.
     Raises:
-        UserError: no build, or no reference. ProtocolViolation: the shell broke a rule of AXI.
+        UserError: no build, or no reference. CheckFailed: the shell broke a rule of AXI, or a transfer did not end.
     """
     folder, config = load_build(folder)
     if (data is None) == (reference is None):
@@ -65,8 +66,15 @@ def shell_sim(folder: Path, *, data: str | None = None, reference: Path | None =
         slow = 20 * (1 + sum(size for _, size in parameters.weights))
         session = check.Session(sim, parameters, slots, slow * (slots * design.max_cycles + design.total_cycles), rng,
                                 Outside.of(design))
-        identity = check_identity(sim, parameters)
-        result = check.run(session, x, y, disturb=disturb, progress=bar.update, frame_cycles=design.max_cycles)
+        report = report or folder / "report" / f"shell_sim_{seed}.json"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            identity = check_identity(sim, parameters)
+            result = check.run(session, x, y, disturb=disturb, progress=bar.update, frame_cycles=design.max_cycles)
+        except (ProtocolViolation, TransferFailed) as error:
+            write(report, json.dumps({"ok": False, "images": n, "bit_exact_images": 0, "seed": seed,
+                                      "message": str(error)}, indent=2) + "\n")
+            raise CheckFailed(error.what, error.where, error.why, error.do) from error
     seconds = time.monotonic() - begun
     message = result.first_difference or identity
     out = {"ok": message is None and result.exact == n, "images": n, "bit_exact_images": result.exact,
@@ -78,9 +86,7 @@ def shell_sim(folder: Path, *, data: str | None = None, reference: Path | None =
            "compile_seconds": compiled, "sim_cycles_per_second": result.cycles / seconds,
            "build_hash": f"{parameters.build_hash:032x}", "simulator": verilator_version(), "source": "RTL simulation",
            "message": message}
-    report = report or folder / "report" / f"shell_sim_{seed}.json"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(out, indent=2) + "\n")
+    write(report, json.dumps(out, indent=2) + "\n")
     return out
 
 

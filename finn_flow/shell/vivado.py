@@ -15,6 +15,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,17 @@ from bhvit.tools import ToolMissing
 from ..stitch import TOP, Design
 from . import registers, vivado_reports
 from .boards import Board, wrong_settings
-from .design import CONTROL_TOP, DMA_TOP, FEEDER_TOP, FEEDING, ShellParameters, shell_sources
+from .design import (
+    CONTROL_TOP,
+    DMA_TOP,
+    FEEDER_TOP,
+    FEEDING,
+    ShellParameters,
+    build_hash,
+    made_of,
+    mark,
+    shell_sources,
+)
 from .wiring import UNUSED, feeding_streams, masters, memory_ports, write_tops
 
 SCRIPTS = Path(__file__).with_name("tcl")
@@ -75,7 +86,7 @@ def bitstream(build: Path, board: Board, design: Design, clock_mhz: float, *, jo
         return {"folder": str(folder), "command": command(folder)}
     if run:
         _vivado(folder, board)
-    return results(folder, clock_mhz)
+    return results(folder, build_hash(design))
 
 
 def command(folder: Path) -> str:
@@ -85,10 +96,15 @@ def command(folder: Path) -> str:
 
 # ---- the folder ---------------------------------------------------------------------------------------------------
 def prepare(folder: Path, board: Board, settings: Settings, design: Design, clock_mhz: float, jobs: int) -> None:
-    """Write scripts, settings and sources; what an earlier run has left is removed."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Write scripts, settings and sources. A bit file that is there, hours of work, moves to `<board>.previous`."""
+    if (folder / f"{STEM}.bit").is_file():
+        previous = folder.with_name(f"{folder.name}.previous")
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+        print(f"note: the bit file of an earlier run is kept in {previous}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    mark(folder, build_hash(design), clock_mhz)
     shutil.copytree(SCRIPTS, folder / "tcl")
     p = ShellParameters.of(design, clock_mhz, axi_bits=settings.axi_bits)
     shell = [f"shell/{f.name}" for f in _copy(shell_sources(*(FEEDING if p.feeder else ())), folder / "shell")]
@@ -186,16 +202,17 @@ def _vivado(folder: Path, board: Board) -> None:
                         "mend what it says, then run the command again")
 
 
-def results(folder: Path, clock_mhz: float) -> dict[str, Any]:
+def results(folder: Path, design_hash: str) -> dict[str, Any]:
     """Bit file, hwh and reports of a finished run.
 
     Raises:
-        UserError: one is missing. CheckFailed: timing is not met.
+        UserError: one is missing, or they are those of another design. CheckFailed: timing is not met.
     """
     files = {"bitfile": folder / f"{STEM}.bit", "hwh": folder / f"{STEM}.hwh"}
     for f in files.values():
         if not f.is_file():
             raise UserError("Vivado has not written the result.", f, None, f"run it: {command(folder)}")
+    clock_mhz = made_of(folder, design_hash)
     reports = folder / "reports"
     version = (reports / "tool.txt").read_text().strip() if (reports / "tool.txt").is_file() else None
     if (reports / "clock.txt").is_file():  # what the dividers give

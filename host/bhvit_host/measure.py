@@ -48,11 +48,11 @@ class Measurements:
                 pass
             overlapped = perf_counter() - begun
         timed("copy_output_data_from_device[ms]", target.invalidate)
-        timed("unpack_output[ms]", lambda: self.settings.output.unpack(np.asarray(target)))
+        timed("unpack_output[ms]", lambda: self.settings.output.unpack(np.asarray(target)[:n]))
         seconds = times["runtime[ms]"] / 1000
         rate = {"throughput[images/s]": n / seconds, "end_to_end[images/s]": n * batches / overlapped,
-                "DRAM_in_bandwidth[MB/s]": source.nbytes / seconds / 1e6,
-                "DRAM_out_bandwidth[MB/s]": target.nbytes / seconds / 1e6}
+                "DRAM_in_bandwidth[MB/s]": n * self.settings.input.frame_bytes / seconds / 1e6,
+                "DRAM_out_bandwidth[MB/s]": n * self.settings.output.frame_bytes / seconds / 1e6}
         result = {"runtime[ms]": times.pop("runtime[ms]"), **rate, **times}
         if self.simulated:
             result = dict.fromkeys(result)

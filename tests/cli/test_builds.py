@@ -31,6 +31,7 @@ from .conftest import Child, design, write_model
     (["folding_file=nowhere.json"], ["`folding_file` does not exist"]),
     (["in_flight={3: 6}"], ["`in_flight` names stage 3", "add it to `share`"]),
     (["share={3: [2]}", "in_flight={3: 9}"], ["in_flight", "less than or equal to 8"]),
+    (["share={3: [3]}", "memory.fetch=[3]", "implementation={loop: hls}"], ["memory.fetch", "gates in RTL"]),
 ])
 def test_build_file(run, toy, tmp_path, sets, phrases):
     r = run("build", toy, "-o", tmp_path / "out", *[x for s in sets for x in ("--set", s)])
@@ -280,3 +281,10 @@ def test_model_process_killed(run, built, monkeypatch):
     r = run("cosim", built, "--data", "random:1", "-n", 2)
     assert r.code == 2
     r.says("The model process was killed", "SIGKILL", "not enough memory")
+
+
+def test_a_plan_given_as_a_word_stays_when_a_part_of_the_section_is_set(toy):
+    from bhvit.finn_flow.config import load_config
+
+    config = load_config(toy, ["memory=tool", "memory.share=0.7"])
+    assert (config.memory.plan, config.memory.share) == ("tool", 0.7)

@@ -82,7 +82,13 @@ def test_bitstream_collects_what_was_made_elsewhere(run, toy_build):
     r = run("bitstream", toy_build, "--board", "zcu104", "--collect")
     assert r.code == 0 and "worst slack +0.137 ns, at most 258.9 MHz (post-route)" in r.out
     assert "51,234 of 230,400 (22.2 %)" in r.out and "5.21 W" in r.out
-    assert results(folder, load_board("zcu104").clock_mhz)["timing_met"]
+    found = json.loads((folder / "made_of.json").read_text())
+    assert results(folder, found["build_hash"])["timing_met"] and found["clock_mhz"] == load_board("zcu104").clock_mhz
+    (folder / "made_of.json").write_text(json.dumps(found | {"build_hash": "0" * 32}))
+    r = run("bitstream", toy_build, "--board", "zcu104", "--collect")
+    assert r.says("not those of the present design").code == 2
+    run("bitstream", toy_build, "--board", "zcu104", "--scripts")
+    assert (folder.with_name("zcu104.previous") / "bhvit.bit").is_file() and not (folder / "bhvit.bit").exists()
 
 
 def test_make_bitstream_prints_the_same(tmp_path):

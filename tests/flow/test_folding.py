@@ -57,12 +57,24 @@ def test_file_round_trip(tmp_path):
     ({"bn": {"SIMD": 3}}, r"SIMD=3 does not divide[\s\S]*1, 2, 4, 8, 16"),
     ({"bn": {"SIMD": "2"}}, "whole number"),
     ({"Defaults": {"SIMD": 2}}, "Defaults.SIMD"),
+    ({"Defaults": {"SMID": [4, ["all"]]}}, r"`SMID`, which does not exist[\s\S]*did you mean SIMD"),
+    ({"Defaults": {"SIMD": [4, ["BvAfine_rtl"]]}}, r"`BvAfine_rtl`, which does not exist[\s\S]*BvAffine"),
     ([1], "wrong form"),
 ])
 def test_bad_files(tmp_path, data, message):
     (tmp_path / "f.json").write_text(json.dumps(data))
     with pytest.raises(UserError, match=message):
         folding.read(tmp_path / "f.json", lowered())
+
+
+def test_a_builds_own_foldings_can_be_given_back(tmp_path):
+    model = lowered()
+    chosen = folding.choose(model, 64)
+    (tmp_path / "final_hw_config.json").write_text(json.dumps({"Defaults": {}, **chosen, "bn_fifo": {"depth": 40}}))
+    assert folding.read(tmp_path / "final_hw_config.json", model) == chosen
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="no text file"):
+        folding.read(tmp_path / "binary.json", model)
 
 
 def test_defaults(tmp_path):

@@ -96,19 +96,27 @@ def test_unknown_memories_are_told(key, style, message):
     assert message in str(e.value.do)
 
 
+def test_ultra_ram_is_only_for_devices_that_have_it():
+    with pytest.raises(UserError, match="cannot be ultra") as e:
+        memory_plan.plan(chain(100), Z2, MemoryConfig(styles={"f0.RAM": ULTRA}))
+    assert "has no UltraRAM" in e.value.why
+    unknown = memory_plan.plan(chain(*[50000] * 3), "xc7a200tfbg484-1")
+    assert ULTRA not in "".join(styles(unknown)) and memory_plan.report(unknown, "xc7a200tfbg484-1")["fits"] is None
+
+
 def test_styles_of_fifos_wait_for_their_depths():
     """A folded graph has no FIFOs yet, an explored one shallow ones: other names are refused before sizing."""
     config = MemoryConfig(styles={"a_out0_fifo.RAM": ULTRA})
     model = chain(2)
     model.graph.node[0].name = "a_out0_fifo"
-    memory_plan.check(model, config)
+    memory_plan.check(model, config, ZCU104)
     assert styles(memory_plan.plan(model, ZCU104, config, sized=False)) == [""]
     memory_plan.use(chain(2), device_of(ZCU104), config)
     with pytest.raises(UserError, match=r"memory\.styles"):
         memory_plan.plan(model, ZCU104, config)
     for key in ("f0.ROM", "other.RAM"):
         with pytest.raises(UserError, match=r"memory\.styles"):
-            memory_plan.check(model, MemoryConfig(styles={key: BLOCK}))
+            memory_plan.check(model, MemoryConfig(styles={key: BLOCK}), ZCU104)
 
 
 def test_only_constants_that_a_loader_can_write_become_ultra_ram():

@@ -15,7 +15,7 @@ from bhvit.errors import UserError
 from bhvit.finn_flow import fifo_rings, graph, implementation, ops
 from bhvit.finn_flow.config import BuildConfig
 from bhvit.finn_flow.layers.registry import layers
-from bhvit.finn_flow.passes.share import share, stages_with_blocks
+from bhvit.finn_flow.passes.share import _unified, share, stages_with_blocks
 from bhvit.finn_flow.passes.unify import CannotShare, unify
 from bhvit.finn_flow.sim.design import DesignSim
 from bhvit.finn_flow.stitch import stitch
@@ -70,6 +70,16 @@ def test_what_constants_cannot_absorb_is_named():
     a, b = (cls(**SHAPES["affine"], rm=r) for r in (3, 5))
     with pytest.raises(CannotShare, match="rm is 3, 5"):
         unify([a, b], [x.random_constants(np.random.default_rng(0)) for x in (a, b)])
+
+
+@pytest.mark.parametrize("stem, values, why", [
+    ("shift", {"sh": (3, 14)}, "coef_bits=21 [(]at most 18"),
+    ("layer_norm", {"s1": (2, 6), "sh": (7, 7), "eps_int": (3, 3)}, "the least at most 3 below")])
+def test_what_no_kernel_takes_is_refused_with_the_layer(stem, values, why):
+    cls, rng = layers()[stem], np.random.default_rng(0)
+    blocks = [cls(**SHAPES[stem], **{k: v[i] for k, v in values.items()}) for i in (0, 1)]
+    with pytest.raises(CannotShare, match=rf"stage3_{stem}: .*{why}"):
+        _unified(f"stage3_{stem}", [(b, b.random_constants(rng)) for b in blocks], 2)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bhvit.finn_flow.layers.base import FoldingError
 from bhvit.finn_flow.layers.layer_norm import LayerNorm, inverse_sqrt
 from bhvit.finn_flow.sim.kernel import KernelSim
 from bhvit.finn_flow.sim.verilate import Stalls
@@ -51,6 +52,10 @@ def test_golden_equals_loop(tokens, channels, in_bits, k, s1, sh, eps, seed):
 
 
 def test_limits_are_refused():
+    with pytest.raises(FoldingError, match="SIMD=128"):
+        LayerNorm(token_dims=[2], channels=128, k=20, s1=12, eps_int=11, sh=9, SIMD=128)
+    with pytest.raises(ValueError, match="eps_int=4294967296"):
+        LayerNorm(token_dims=[2], channels=128, k=20, s1=12, eps_int=2**32, sh=9)
     with pytest.raises(ValueError, match="eps_int=0"):
         LayerNorm(token_dims=[1], channels=4, k=8, s1=0, eps_int=0, sh=0)
     with pytest.raises(ValueError, match="k=29"):
