@@ -21,7 +21,7 @@ from qonnx.custom_op.registry import getCustomOp
 from bhvit.errors import UserError
 
 from . import graph, ops
-from .hls.generate import has_kernel, source
+from .hls.generate import INCLUDE, has_kernel, source
 from .hls.vitis.rtl import HlsRtlError, digest
 from .layers.registry import layers
 
@@ -82,7 +82,7 @@ def hls_nodes(model: ModelWrapper) -> list[NodeProto]:
 def verilog_of(node: NodeProto, model: ModelWrapper, build: Path) -> Path | None:
     """The project in which `bhvit hls cosim --build` has synthesized an HLS node as it is now.
 
-    None when there is none, or when the node's foldings, widths or constants were others then.
+    None when there is none, or when the node's foldings, widths or constants, or the kernels, were others then.
     """
     place = Path(build) / "hls" / node.name
     try:
@@ -90,6 +90,10 @@ def verilog_of(node: NodeProto, model: ModelWrapper, build: Path) -> Path | None
         written = (place / f"{node.name}.cpp").read_text()
     except (HlsRtlError, OSError):
         return None
+    for carried in (place / "include" / "bhvit").glob("*.hpp"):
+        own = INCLUDE / "bhvit" / carried.name
+        if own.is_file() and carried.read_text() != own.read_text():
+            return None
     layer, constants = ops.layer_of(node, model)
     return place if written == source(layer, node.name, constants) else None
 

@@ -179,13 +179,16 @@ def synthesize_all(work: list[tuple[Layer, Constants | None]], *, cache: Path, f
 
         try:
             run([i.top(name) for name, i in tops.items()], group[0].kept.with_suffix(".log"), family=family,
-                timeout=timeout, done=done)
+                timeout=timeout, done=done, stopped=stop.is_set)
         except BaseException:
             stop.set()
             raise
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, _groups(list(todo.values()))))
+        try:
+            list(pool.map(one, _groups(list(todo.values()))))
+        finally:  # an interrupt arrives here: Yosys must not be started again for what it has not finished
+            stop.set()
     return [i.result for i in instances]
 
 

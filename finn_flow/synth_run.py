@@ -124,19 +124,21 @@ def _rules(top: Top) -> str:
 
 
 def run(tops: list[Top], log: Path, *, family: str = "xcup", timeout: float = 1800,
-        done: Callable[[Top, list[str]], None]) -> None:
+        done: Callable[[Top, list[str]], None], stopped: Callable[[], bool] = lambda: False) -> None:
     """Synthesize modules one after the other, in as few processes as it takes.
 
     Args:
         log: what Yosys says. timeout: seconds for one module. done: called with each module and the texts of its
-            ``results`` as soon as they are there.
+            ``results`` as soon as they are there. stopped: looked at now and then; true ends the work, done or not.
     Raises:
         SynthesisError: a module fails in a process of its own, or as the first of one.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     left = list(tops)
     while left:
-        finished, said = _process(left, log, family, timeout, done)
+        finished, said = _process(left, log, family, timeout, done, stopped)
+        if stopped():
+            return
         if not finished:
             full = says_full(said)
             raise SynthesisError("The disk is full, or a size limit was reached." if full else
@@ -145,8 +147,8 @@ def run(tops: list[Top], log: Path, *, family: str = "xcup", timeout: float = 18
         left = left[finished:]  # it can die of a module before: memory that is never given back
 
 
-def _process(tops: list[Top], log: Path, family: str, timeout: float,
-             done: Callable[[Top, list[str]], None]) -> tuple[int, str]:
+def _process(tops: list[Top], log: Path, family: str, timeout: float, done: Callable[[Top, list[str]], None],
+             stopped: Callable[[], bool] = lambda: False) -> tuple[int, str]:
     """One process; returns how many modules it has finished, and what it said."""
     work = Path(tempfile.mkdtemp(prefix="synth-", dir=log.parent))       # YoWASP does not see the temporary directory
     try:
@@ -167,7 +169,7 @@ def _process(tops: list[Top], log: Path, family: str, timeout: float,
                     for top in tops[finished:len(names)]:
                         done(top, [(work / f).read_text() for f in top.results])
                         finished, since = finished + 1, time.monotonic()
-                    if over or time.monotonic() - since > timeout:
+                    if over or stopped() or time.monotonic() - since > timeout:
                         break
                     time.sleep(LOOK)
             finally:

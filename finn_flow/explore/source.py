@@ -37,7 +37,21 @@ def specialized(config: BuildConfig, folder: Path, steps: tuple[Step, ...] = FIR
         raise UserError("The build folder holds another network than the build file.", folder,
                         f"`{other[0]}` is {have[other[0]]} there and {want[other[0]]} here",
                         "name the folder of this build, or a new one, with `--build FOLDER`")
+    changed = _changed(config, folder)
+    if changed is not None:
+        raise UserError("The build folder holds an earlier version of the network.", folder,
+                        f"{changed} has changed since", "run `bhvit build` into this folder again")
     return graph_after(folder, LAST)
+
+
+def _changed(config: BuildConfig, folder: Path) -> Path | None:
+    """The model or weight file that is not the one that a build folder was made of."""
+    used = {"model.yaml": config.model, "weights.safetensors": config.weights.file}
+    for name, own in used.items():
+        kept = folder / "model" / name
+        if own is not None and kept.is_file() and kept.read_bytes() != own.read_bytes():
+            return own
+    return None
 
 
 def lowered_again(config: BuildConfig, folder: Path, say: Callable[[str], None]) -> ModelWrapper:

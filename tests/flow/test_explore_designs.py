@@ -192,6 +192,12 @@ def test_graph_of_a_build_folder(tmp_path, monkeypatch):
     assert "`rows` is rotate there and frame here" in str(e.value)
     with pytest.raises(UserError, match="no golden tensors"):
         source.lowered_again(config(rows="frame"), folder, print)
+    own = tmp_path / "m.yaml"
+    own.write_text("one")
+    (folder / "model").mkdir()
+    for text, changed in (("one", None), ("another", own)):
+        (folder / "model/model.yaml").write_text(text)
+        assert source._changed(cfg.model_copy(update={"model": own}), folder) == changed
     assert [s.name for s in source.FIRST_STEPS] == [s.name for s in build_steps.STEPS[:3]]
 
 

@@ -127,6 +127,10 @@ def test_verilog_in_the_build_folder(run, tmp_path):
     assert stitch.Design.load(out / "stitched_ip").nodes["sign"]["implementation"] == "Vitis HLS"
     assert run("{sign: hls}").count("Keeping step") == 5
 
+    (project / "include/bhvit").mkdir(parents=True)
+    (project / "include/bhvit/core.hpp").write_text("// a kernel that has been mended since")
+    assert implementation.verilog_of(node, model, out) is None
+    shutil.rmtree(project / "include")
     (project / "sign.cpp").write_text(source(layer, "sign", {**constants, "pol": 1 - constants["pol"]}))
     assert implementation.verilog_of(node, model, out) is None
     shutil.rmtree(out / "steps")

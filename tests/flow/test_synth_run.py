@@ -51,6 +51,15 @@ def test_modules_share_a_process(work, monkeypatch):
     assert '"FDRE": 8' in found["two"][0] and found["two"][0] == found["three"][0].replace("three", "two")
 
 
+def test_work_that_is_stopped_is_not_begun_again(work, monkeypatch):
+    started, done = [], []
+    popen = subprocess.Popen
+    monkeypatch.setattr(synth_run.subprocess, "Popen", lambda *a, **k: started.append(a) or popen(*a, **k))
+    tops = [Top(name, others(name)) for name in ("one", "two")]
+    run(tops, work / "log", done=lambda top, _: done.append(top.name), stopped=lambda: len(started) == 1)
+    assert len(started) == 1 and done in ([], ["one"])
+
+
 def test_a_module_that_fails_is_named_and_what_was_done_is_kept(work):
     done = []
     tops = [Top("good", GOOD), Top("bad", {"bad.sv": "module bad(output logic y); assign y = nothing; endmodule\n"}),
