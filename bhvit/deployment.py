@@ -55,11 +55,18 @@ def deploy(build: Path, out: Path, *, data: str | None = None, images: int = IMA
     Raises:
         UserError: no finished build, a bitfile without hwh, a part without a processor.
     """
-    from bhvit.finn_flow.build import load_build
+    from bhvit.finn_flow.build_folder import load_build, lock
+
+    folder, config = load_build(build)
+    with lock(folder, shared=True):
+        return _deploy(folder, config, out, data, images, bitfile, board, archive, optimize)
+
+
+def _deploy(folder: Path, config: dict[str, Any], out: Path, data: str | None, images: int, bitfile: Path | None,
+            board: str | None, archive: bool, optimize: str) -> dict[str, Any]:
     from bhvit.finn_flow.package.settings import settings
     from bhvit.finn_flow.stitch import Design
 
-    folder, config = load_build(build)
     design = Design.load(folder / "stitched_ip")
     bit, by_board = _bitfile(folder, bitfile, board)
     config = {**config, **by_board}

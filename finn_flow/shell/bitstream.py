@@ -20,9 +20,10 @@ from typing import Any
 from bhvit.errors import UserError
 
 from ..build import build, load_build
+from ..build_folder import lock
 from ..config import load_config
 from ..stitch import Design
-from .boards import load_board
+from .boards import Board, load_board
 from .design import build_hash
 
 #: tool chain -> module
@@ -59,6 +60,12 @@ def bitstream(folder: Path, board: str, *, clock_mhz: float | None = None, jobs:
         raise UserError(f"The tool chain `{found.toolchain}` of the board is not known.", found.name,
                         do=f"known are {', '.join(TOOLCHAINS)}")
     place, config = load_build(folder)
+    with lock(place, shared=True):
+        return _bitstream(place, config, found, clock_mhz, jobs, run, collect, data)
+
+
+def _bitstream(place: Path, config: dict[str, Any], found: Board, clock_mhz: float | None, jobs: int, run: bool,
+               collect: bool, data: str | None) -> dict[str, Any]:
     design = Design.load(place / "stitched_ip")
     chain = importlib.import_module(TOOLCHAINS[found.toolchain])
     clock = clock_mhz or found.clock_mhz

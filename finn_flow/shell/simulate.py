@@ -14,7 +14,7 @@ from bhvit.errors import CheckFailed, UserError
 from bhvit.files import write
 from bhvit.progress import Progress
 
-from ..build import load_build
+from ..build_folder import load_build, lock
 from ..cosim import Reference, expected_outputs, run_reference, verilator_version
 from ..stitch import Design
 from . import check
@@ -43,6 +43,13 @@ def shell_sim(folder: Path, *, data: str | None = None, reference: Path | None =
     folder, config = load_build(folder)
     if (data is None) == (reference is None):
         raise UserError("Give either --data SPEC or --reference FILE.", "command line", None, "e.g. --data digits")
+    with lock(folder, shared=True):
+        return _shell_sim(folder, config, data, reference, images, seed, disturb, axi_bits, report, optimize, quiet)
+
+
+def _shell_sim(folder: Path, config: dict[str, Any], data: str | None, reference: Path | None, images: int, seed: int,
+               disturb: bool, axi_bits: int, report: Path | None, optimize: str | None,
+               quiet: bool | None) -> dict[str, Any]:
     if reference is not None:
         ref = Reference.load(reference).head(images)
     else:
