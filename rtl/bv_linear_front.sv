@@ -3,8 +3,8 @@
 // output folds, while the next group is being filled (double buffer; a single beat waits in a register).
 //   for group: for mf < MF: for kf < KF:  x = beat kf of the group,  weight address = set*MF*KF + mf*KF + kf
 // Weights are to be read with mem_en at mem_addr; x, valid, first (kf = 0), last (kf = KF-1) and eaddr = set*MF + mf are
-// aligned with the data of that read. ce stalls all but the input side. No bubbles: MF*KF cycles a group, with MF = 1 half
-// a cycle more on average, since both halves of the buffer are in use. mem_want: a read waits for ce.
+// aligned with the data of that read. ce stalls all but the input side. No bubbles: MF*KF cycles a group. mem_want: a read
+// waits for ce.
 module bv_linear_front #(
     parameter int GROUPS = 0,
     parameter int KF     = 0,

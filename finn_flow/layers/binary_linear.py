@@ -45,8 +45,6 @@ class BinaryLinear(LinearLayer):
             example(32, token_dims=[6], out_channels=12, PE=3, SIMD=32, TP=2, act=1, res1=1, res1_bits=10, sets=2),
             example(72, token_dims=[4, 2], out_channels=8, PE=8, SIMD=72, TP=4, act=1, res1=1, res2=1, res2_bits=12),
             example(9, token_dims=[5], out_channels=7, sets=3, repeat=2, act=0),
-            example(8, token_dims=[40], out_channels=4, PE=4, SIMD=8),  # one round: the buffer's turn-around shows
-            example(8, token_dims=[40], out_channels=4, PE=4, SIMD=4),
             example(32, token_dims=[3], out_channels=6, PE=2, SIMD=16, act=1, res1=1, rs_max=1, res2=1, ks_max=3,
                     sets=3),
             example(130, token_dims=[2, 4], out_channels=6, PE=3, SIMD=65, TP=2, act=1, res2=1, out_bits=10),

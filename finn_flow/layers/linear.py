@@ -75,9 +75,7 @@ class LinearLayer(EpilogueLayer):
         return [self.epilogue(acc, constants, inputs[1:])]
 
     def cycles(self) -> int:
-        groups, rounds = self.tokens // self.TP, self.out_channels // self.PE
-        # with one round a group's buffer is free half a cycle, on average, after the next could use it
-        return groups * rounds * (self.in_channels // self.SIMD) + (groups // 2 if rounds == 1 else 0)
+        return self.tokens // self.TP * (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         w = constants["w"].reshape(self.sets, self.out_channels // self.PE, self.PE, self.in_channels // self.SIMD,
