@@ -87,7 +87,7 @@ def test_several_pixels_of_the_image_a_beat(tmp_path, pixels):
     foldings["stem_patchify"] = {"SIMD": 3, "PIXELS": pixels}
     (tmp_path / "foldings.json").write_text(json.dumps(foldings))
     chain.build(tmp_path / "several", model, 8, folding_file=str(tmp_path / "foldings.json"))
-    chain.prove(tmp_path / "several", 20, 1)
+    chain.prove(tmp_path / "several", 20, 1, levels=3)
     written = json.loads((tmp_path / "several/report/final_hw_config.json").read_text())
     assert written["stem_patchify"]["PIXELS"] == pixels
 
