@@ -12,9 +12,9 @@ from typing import Any
 from bhvit.errors import UserError
 from bhvit.files import write
 
-__all__ = ["changed_files", "claim", "complete", "digests", "is_ours", "load_build", "lock", "saved_config", "write"]
-
 from .build_steps import STEPS, file_digest
+
+__all__ = ["changed_files", "claim", "complete", "digests", "is_ours", "load_build", "lock", "saved_config", "write"]
 
 #: what a build writes before its configuration marks the folder: a folder that holds only these is ours
 FIRST = {".lock", "build_dataflow.log", "build_config.json.partial"}

