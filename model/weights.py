@@ -1,15 +1,10 @@
 """Weight files: safetensors, bit-packed where values are +-1, whole or not there at all.
 
 A deployed network consists of +-1 weights and integers times powers of two, so its file needs no floats:
-every tensor is stored in the smallest exact form (`pack`), and `load` gives back the same values, shapes and
+every tensor is stored in the smallest exact form (`packing.py`), and `load` gives back the same values, shapes and
 types. The metadata names the configuration (with a hash), the metrics and a checksum; a file that is
 missing, cut short, damaged, foreign or made for another configuration is refused with a sentence that says
 which.
-
-    +-1          uint8, numpy.packbits of (value > 0) in C order
-    integers     the narrowest of int8, uint8, int16, uint16, int32, int64; value = stored * 2^exponent
-    few of them  in the metadata
-    the rest     as it is
 
 Training checkpoints (latent float weights, optimizer state) are torch files that are read with weights_only.
 """
@@ -23,7 +18,6 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +26,10 @@ import safetensors.numpy
 import torch
 
 from bhvit.errors import UserError
+from bhvit.model.packing import pack, unpack
 
 FORMAT, VERSION = "bhvit-weights", 1
 TEACHERS = {"full": " --full-precision", "convnet": " --set network=convnet"}  # kind -> options that train it
-SMALL = 16  # tensors with fewer values are kept in the metadata
-INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64)
 RETRAIN = "train the network (`bhvit train`), or give the weights of this configuration"
 
 
@@ -48,16 +41,14 @@ def config_hash(cfg) -> str:
 # --- deployed weights --------------------------------------------------------------------------------
 
 
-def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: str = "deployed",
-         half: Callable[[str], bool] | None = None) -> Path:
+def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: str = "deployed") -> Path:
     """Write a deployed network (state: name -> torch tensor or numpy array) atomically.
 
     kind: "deployed", "float" for the parameters of the float phase, "full" for those of a full-precision twin,
-    "convnet" for those of a convolutional teacher (all three stored as they are, but for those whose name `half`
-    accepts: rounded to float16, read back as float32); metrics: anything JSON can hold. Returns the path. Raises
-    UserError when the file cannot be written; an older file of that name then stays as it was.
+    "convnet" for those of a convolutional teacher; metrics: anything JSON can hold. Returns the path. Raises UserError
+    when the file cannot be written; an older file of that name then stays as it was.
     """
-    arrays, layout = pack(state, half)
+    arrays, layout = pack(state)
     about = {"version": VERSION, "kind": kind, "config_name": _name(cfg), "config_hash": config_hash(cfg),
              "config": _entries(cfg), "layout": layout, "checksum": _checksum(arrays, layout), "metrics": metrics or {}}
     text = json.dumps(about, sort_keys=True, separators=(",", ":"))  # one: several come in any order
@@ -88,84 +79,6 @@ def info(path: str | Path) -> dict:
     metadata = _read(Path(path))[1]
     told = {key: metadata[key] for key in ("kind", "config_name", "config_hash", "config", "metrics")}
     return told | {"bytes": Path(path).stat().st_size}
-
-
-def pack(state: dict, half: Callable[[str], bool] | None = None) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
-    """Bring tensors into their smallest exact form (float32 whose name `half` accepts: float16). Returns (arrays,
-    layout), both by name.
-
-    A layout entry tells how an array differs from a plain int32 tensor: `bits` (the shape of a bit-packed tensor),
-    `raw`, `values` (the integers themselves; then there is no array), `shape`, `dtype`, `exponent`.
-    """
-    arrays, layout = {}, {}
-    for name, tensor in state.items():
-        value = tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
-        stored, exponent = _as_integers(value)
-        entry = {} if value.dtype == np.int32 else {"dtype": value.dtype.name}
-        if half is not None and value.dtype == np.float32 and half(name):
-            arrays[name], entry = value.astype(np.float16), {"raw": True, "dtype": "float32"}
-        elif stored is None:
-            arrays[name], entry = np.array(value, order="C"), {"raw": True}
-        elif value.size < SMALL:
-            entry["values"] = stored.reshape(-1).tolist()
-            if value.ndim != 1:
-                entry["shape"] = list(value.shape)
-        elif np.all(np.abs(value) == 1):
-            arrays[name], entry["bits"] = np.packbits(value.reshape(-1) > 0), list(value.shape)
-        else:
-            arrays[name] = np.ascontiguousarray(stored)
-        if exponent and "raw" not in entry:
-            entry["exponent"] = exponent
-        if entry:
-            layout[name] = entry
-    return arrays, layout
-
-
-def unpack(arrays: dict[str, np.ndarray], layout: dict[str, dict]) -> dict[str, torch.Tensor]:
-    """The inverse of `pack`, as torch tensors."""
-    state = {}
-    for name in sorted(arrays.keys() | layout.keys()):
-        entry = layout.get(name, {})
-        if "raw" in entry:
-            state[name] = torch.from_numpy(arrays[name].astype(entry.get("dtype", arrays[name].dtype)))
-            continue
-        if "values" in entry:
-            value = np.array(entry["values"], np.int64)
-            value = value.reshape(entry.get("shape", value.shape))
-        elif "bits" in entry:
-            size = int(np.prod(entry["bits"], dtype=np.int64))
-            value = np.unpackbits(arrays[name], count=size).astype(np.int8).reshape(entry["bits"]) * 2 - 1
-        else:
-            value = arrays[name]
-        if "exponent" in entry:
-            value = np.ldexp(value.astype(np.float64), entry["exponent"])
-        state[name] = torch.from_numpy(np.array(value, entry.get("dtype", "int32")))
-    return state
-
-
-def _as_integers(value: np.ndarray) -> tuple[np.ndarray | None, int]:
-    """(integers in their narrowest type, exponent) with value = integers * 2^exponent, or (None, 0)."""
-    exponent = 0
-    if value.dtype.kind == "f":
-        if not np.all(np.isfinite(value)) or np.any((value == 0) & np.signbit(value)):
-            return None, 0
-        mantissa, power = np.frexp(value.astype(np.float64))
-        whole = (mantissa * 2.0**53).astype(np.int64)  # value = whole * 2^(power - 53), exactly
-        used = whole[whole != 0]
-        if used.size:
-            low_bit = np.log2((used & -used).astype(np.float64)).astype(np.int64)  # a power of two: exact
-            exponent = min(0, int((low_bit + power[whole != 0] - 53).min()))
-        scaled = np.ldexp(value.astype(np.float64), -exponent)
-        if scaled.size and np.abs(scaled).max() >= 2**31:
-            return None, 0
-        value = scaled.astype(np.int64)
-    elif value.dtype.kind not in "iu":
-        return None, 0
-    for kind in INTEGERS:
-        limits = np.iinfo(kind)
-        if not value.size or (value.min() >= limits.min and value.max() <= limits.max):
-            return value.astype(kind), exponent
-    return None, 0
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -1,4 +1,4 @@
-"""Commands about weights: deploy-model, import-checkpoint, export-checkpoint."""
+"""Commands about weights: deploy-model, shrink-weights, import-checkpoint, export-checkpoint."""
 
 from __future__ import annotations
 
@@ -108,6 +108,25 @@ def deploy_model(model: Path, weights: Path | None, random_weights: int | None, 
     if "test_top1" in result:
         lines.append(f"after fine-tuning: test top-1 {result['test_top1']:.2f} %")
     emit(result, as_json, "\n".join(lines))
+
+
+@click.command("shrink-weights")
+@model_file
+@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="*_float, *_full or *_convnet.safetensors of `bhvit train`.")
+@click.option("--latents", type=click.Choice(("float16", "sign")), default="float16", show_default=True,
+              help="sign: one bit per binary weight; computes the same, but training starts anew from full rows.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="*.safetensors.")
+@json_option
+def shrink_weights(model: Path, weights: Path, latents: str, out: Path, as_json: bool) -> None:
+    """Trainable parameters in less space, to go on training from (--set start=OUT) or as a teacher."""
+    _output(out, weights, (".safetensors",))
+    from bhvit.model.config import load_config
+    from bhvit.model.train.shrink import shrink
+
+    result = shrink(weights, load_config(model), out, latents)
+    kept = "" if result["changed"] is None else f", {100 * result['changed']:.4f} % of the binary weights changed sign"
+    emit(result, as_json, f"{out}: {result['bytes']:,} of {result['bytes_before']:,} bytes{kept}")
 
 
 @click.command("import-checkpoint")

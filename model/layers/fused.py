@@ -59,8 +59,15 @@ def is_active() -> bool:
 
 @cache
 def map_type() -> torch.dtype:
-    """bf16 where the processor has products of it, else float32."""
-    return torch.bfloat16 if {"avx512_bf16", "amx_bf16", "bf16"} & set(_processor().split()) else torch.float32
+    """bf16 where the processor multiplies it faster than float32, else float32.
+
+    Intel's AVX512-BF16 without AMX does not: 85 GFLOP/s beside 148 in float32 on a core of an Emerald Rapids server,
+    where training took 1.83 and 1.44 s a step (BHViT-tiny's widths at 32x32, 64 images). By name, not measured: a run
+    that is continued must not change its numbers.
+    """
+    flags = set(_processor().split())
+    fast = {"amx_bf16", "bf16"} | ({"avx512_bf16"} if "GenuineIntel" not in flags else set())
+    return torch.bfloat16 if fast & flags else torch.float32
 
 
 @cache
@@ -96,7 +103,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    kept = {line for line in lines if line.startswith(("vendor_id", "flags", "Features"))}
+    return " ".join(sorted(kept)) or platform.processor()
 
 
 def _call(name: str, *arguments: Tensor | int | None) -> None:

@@ -166,7 +166,10 @@ def test_a_cache_that_cannot_be_written_is_reported(monkeypatch, tmp_path):
 
 def test_map_type_follows_the_processor(monkeypatch):
     monkeypatch.undo()
-    for flags, dtype in (("flags : fpu avx2", torch.float32), ("flags : avx512f avx512_bf16", torch.bfloat16),
+    for flags, dtype in (("flags : fpu avx2", torch.float32),
+                         ("flags : avx512f avx512_bf16 vendor_id : AuthenticAMD", torch.bfloat16),
+                         ("flags : avx512f avx512_bf16 vendor_id : GenuineIntel", torch.float32),  # half of the rate
+                         ("flags : avx512_bf16 amx_bf16 vendor_id : GenuineIntel", torch.bfloat16),
                          ("Features : asimd bf16 i8mm", torch.bfloat16)):
         monkeypatch.setattr(fused, "_processor", lambda flags=flags: flags)
         fused.map_type.cache_clear()

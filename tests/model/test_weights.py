@@ -55,16 +55,19 @@ def test_smallest_forms():
     assert arrays["affine.o"].dtype == np.int32
     assert layout["level"] == {"dtype": "int64", "values": [0, 1, 2, 3, 4]} and "level" not in arrays
     assert layout["step"] == {"dtype": "float32", "shape": [], "values": [1], "exponent": -3}
-    assert layout["free"] == layout["minus_zero"] == {"raw": True}
+    assert layout["free"] == {"raw": True} and layout["minus_zero"] == {"raw": True, "dtype": "float32"}
     assert weights.pack({"plain": torch.arange(20, dtype=torch.int32)})[1] == {}
 
 
-def test_chosen_tensors_in_half_precision(tmp_path):
-    state = {"a.weight": torch.randn(40, 3), "b.weight": torch.randn(40, 3), "b.bias": torch.randn(40)}
-    path = weights.save(tmp_path / "w", state, stub(), kind="float", half=lambda name: name == "a.weight")
-    found = weights.load(path, stub(), "float")
-    assert torch.equal(found.pop("a.weight"), state["a.weight"].half().float())
-    assert same(found, {key: state[key] for key in found}) and len(found) == 2
+def test_halves_and_rows_of_one_magnitude(tmp_path):
+    rows = torch.sign(torch.randn(6, 3, 2)) * torch.rand(6, 1, 1)
+    state = {"a.weight": torch.randn(40, 3).half().float(), "b.weight": rows, "c.weight": torch.randn(40, 3),
+             "d.weight": torch.cat([rows, torch.zeros(1, 3, 2)]), "e": torch.tensor([7e4, 0.1])}
+    arrays, layout = weights.pack(state)
+    assert arrays["a.weight"].dtype == np.float16 and arrays["c.weight"].itemsize == 4
+    assert arrays["b.weight"].nbytes == 5 and arrays["b.weight:scales"].shape == (6,)
+    assert not {"bits", "scales"} & layout["d.weight"].keys() and arrays["d.weight"].itemsize == 4
+    assert same(weights.load(weights.save(tmp_path / "w", state, stub(), kind="float"), stub(), "float"), state)
 
 
 @pytest.mark.parametrize("exponent", [-140, -30, 0, 12])
