@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from bhvit.errors import UserError
@@ -17,8 +16,6 @@ from bhvit.model import weights
 from bhvit.model.network import BHViT
 from bhvit.model.quantizers import centred_binary, sign
 from bhvit.model.train.full_precision import binary_weights
-
-LATENTS = ("float16", "sign")
 
 
 def shrink(source: Path, cfg, out: Path, latents: str) -> dict:
@@ -56,4 +53,4 @@ def shrink(source: Path, cfg, out: Path, latents: str) -> dict:
 def _signs(w: Tensor, centred: bool) -> Tensor:
     """Signs times the mean magnitude of their row, in the type of w (out, ...)."""
     scale = centred_binary(w)[1]
-    return (centred_binary(w)[0] if centred else torch.as_tensor(sign(w))) * scale
+    return (centred_binary(w)[0] if centred else sign(w)) * scale
