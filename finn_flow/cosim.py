@@ -217,6 +217,8 @@ def _outside(design: Design, bandwidth: float, result: SimResult) -> dict[str, A
         found["loaded_bits"] = 64 * sum(d["beats"] for d in design.loads)
     if design.weights:
         found["streamed_weights"] = {"bytes_per_pass": sum(w["words"] * w["bytes"] for w in design.weights),
+                                     "bytes_per_frame": sum(w["words"] * w["bytes"] * w.get("passes", 1)
+                                                            for w in design.weights),
                                      "ports": len(design.weights), "bytes_per_cycle": bandwidth or None,
                                      "fetched_sets_bytes": sum(w["words"] * w["bytes"] for w in design.weights
                                                                if w.get("asked")),

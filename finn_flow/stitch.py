@@ -55,8 +55,8 @@ class Design:
     fifos: list[str]
     nodes: dict[str, dict[str, Any]]
     loads: list[dict[str, Any]] = field(default_factory=list)
-    #: weights that stay in the memory of the system: port, node, memory, words and bytes of a word; asked: in the order
-    #: of requests (stream weight<i>_R), not over and over
+    #: weights that stay in the memory of the system: port, node, memory, words and bytes of a word, passes: how often
+    #: a frame reads them all; asked: in the order of requests (stream weight<i>_R), not over and over
     weights: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -208,7 +208,8 @@ def stitch(model: ModelWrapper, folder: Path, hls_rtl: Mapping[str, Path] | None
             port = f"weight{len(weights)}_V"
             (folder / "mem" / f"{port}.bin").write_bytes(words.tobytes())
             weights.append({"port": port, "node": n.name, "memory": k,
-                            "words": words.shape[0], "bytes": words.shape[1]})
+                            "words": words.shape[0], "bytes": words.shape[1],
+                            "passes": layer.stream_passes() * layer.passes})
             ports += [f".{k.lower()}_V_{s}({port}_{s})" for s in ("TDATA", "TVALID", "TREADY")]
         module = hls[n.name].module if n.name in hls else n.name
         instances.append(f"  {module} u_{n.name} (\n    " + ",\n    ".join(ports) + "\n  );")

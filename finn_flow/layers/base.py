@@ -150,6 +150,10 @@ class Layer(BaseModel):
         """Memory images by RTL parameter name (``<NAME>_FILE``)."""
         return {}
 
+    def stream_passes(self) -> int:
+        """How often a frame reads a memory that comes as a stream from its first word to its last."""
+        return 1
+
     def rtl_parameters(self) -> dict[str, int]:
         """Parameters of ``bv_<stem>``; by default every int field in upper case."""
         return {k.upper(): v for k, v in self if isinstance(v, int) and k not in ("passes", "held")}

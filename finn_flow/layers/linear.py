@@ -83,6 +83,9 @@ class LinearLayer(EpilogueLayer):
         words = w.transpose(0, 1, 3, 2, 4).reshape(-1, self.PE * self.SIMD)
         return {"WEIGHT": Memory(((words, self.weight_type()),)), "EPILOGUE": self.epilogue_memory(constants, self.PE)}
 
+    def stream_passes(self) -> int:
+        return self.tokens // self.TP
+
     def rtl_parameters(self) -> dict[str, int]:
         return {**super().rtl_parameters(), "TOKENS": self.tokens}
 

@@ -28,7 +28,8 @@ class ShellParameters:
     """What the shell has to know about a design. Bytes per beat, beats per frame; clock in kHz; hash: 128 bits.
 
     load: whether constants have to be loaded at start-up. weights: words, and bytes of a word, of each port of weights.
-    asked: ports whose words are asked for, not read over and over. cycles: interval of the design (0: not known).
+    passes: how often a frame reads all words of a port (none given: once). asked: ports whose words are asked for, not
+    read over and over. cycles: interval of the design (0: not known).
     """
 
     in_bytes: int
@@ -42,6 +43,7 @@ class ShellParameters:
     outstanding: int = 4
     load: bool = False
     weights: tuple[tuple[int, int], ...] = ()
+    passes: tuple[int, ...] = ()
     asked: tuple[int, ...] = ()
     cycles: int = 0
 
@@ -64,7 +66,8 @@ class ShellParameters:
         asked = tuple(i for i, w in enumerate(design.weights) if w.get("asked"))
         i, o = design.inputs[0], design.outputs[0]
         return cls(i.padded_width // 8, o.padded_width // 8, i.beats, o.beats, round(clock_mhz * 1000),
-                   int(build_hash(design), 16), load=bool(design.loads), weights=weights, asked=asked,
+                   int(build_hash(design), 16), load=bool(design.loads), weights=weights,
+                   passes=tuple(w.get("passes", 1) for w in design.weights), asked=asked,
                    cycles=design.max_cycles, **others)
 
     @property

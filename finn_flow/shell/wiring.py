@@ -94,7 +94,9 @@ def memory_ports(p: ShellParameters) -> list[list[str]]:
     As few ports as have twice the bytes per cycle that a frame needs, three at most; the master that reads most goes
     first, each to the port with the least to do. What is loaded once, before the first frame, counts as nothing.
     """
-    need = {"m_axi_load": 0} | {f"m_axi_weight{i}": words * size for i, (words, size) in enumerate(p.weights)}
+    passes = p.passes or (1,) * len(p.weights)
+    need = {"m_axi_load": 0} | {f"m_axi_weight{i}": words * size * n
+                                for i, ((words, size), n) in enumerate(zip(p.weights, passes, strict=True))}
     need = {m: need[m] for m in masters(p)}
     enough = math.ceil(2 * 8 * sum(need.values()) / (p.axi_bits * p.cycles)) if p.cycles else 1
     ports: list[list[str]] = [[] for _ in range(max(1, min(MEMORY_PORTS, enough, len(need))))]

@@ -127,6 +127,12 @@ def test_verilog_in_the_build_folder(run, tmp_path):
     assert stitch.Design.load(out / "stitched_ip").nodes["sign"]["implementation"] == "Vitis HLS"
     assert run("{sign: hls}").count("Keeping step") == 5
 
+    (project / "result.json").write_text('{"ok": false, "why": "cosim: mismatch sign out0 7"}')
+    log = run("{sign: hls}")
+    assert "An HLS node did not pass in Vitis." in log and "mismatch sign out0 7" in log
+    (project / "result.json").write_text('{"ok": true, "why": null}')
+    assert "did not pass" not in run("{sign: hls}")
+
     (project / "include/bhvit").mkdir(parents=True)
     (project / "include/bhvit/core.hpp").write_text("// a kernel that has been mended since")
     assert implementation.verilog_of(node, model, out) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -109,13 +110,15 @@ def test_constants_from_outside(tmp_path):
             ops.set_layer(n, ops.layer_from_node(n).model_copy(update={"styles": styles[n.name]}))
     design = stitch.stitch(model, tmp_path / "stitched_ip")
     assert [(d["node"], d["memory"], d["target"]) for d in design.loads] == [("stem", "WEIGHT", 0)]
-    assert [(d["node"], d["port"]) for d in design.weights] == [("mix", "weight0_V")]
+    assert [(d["node"], d["port"], d["passes"]) for d in design.weights] == [("mix", "weight0_V", 24)]
+    frame = math.prod(design.weights[0][k] for k in ("words", "bytes", "passes"))
     assert not list(design.memories.glob("*_weight.mem")) and design.load_file.exists()
     assert stitch.Design.load(design.folder) == design
     sim = DesignSim(design, tmp_path / "sim")
     for stalls, bandwidth in ((Stalls(), 0.0), (Stalls(seed=3, input_percent=30, output_percent=30), 2.5)):
         result, _ = sim.run(x, stalls=stalls, bandwidth=bandwidth)
         assert result.status == 0 and np.array_equal(result.outputs[0], want)
+        assert 6 * frame <= result.streamed < 7 * frame, "every token reads all words; a FIFO reads on"
     image = design.load_file.read_bytes()
     design.load_file.write_bytes(image[:16] + bytes([image[16] ^ 64]) + image[17:])  # first word
     weights = design.memories / "weight0_V.bin"

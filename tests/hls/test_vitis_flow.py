@@ -137,6 +137,9 @@ def test_what_passed_is_kept(stub, tmp_path, monkeypatch):
     other = project(tmp_path, Target(TARGET.part, 100.0, ("csim",)))
     assert not run(other, tmp_path)["ok"]
     assert not run(other, tmp_path)["ok"], "what failed is run again"
+    assert json.loads((other.folder / "result.json").read_text())["ok"] is False, "a build sees it"
+    monkeypatch.delenv("VITIS_STUB")
+    assert run(other, tmp_path)["ok"]
 
 
 # ---- things that go wrong

@@ -146,7 +146,10 @@ def test_the_feeder_has_as_many_memory_ports_as_its_masters_need(fed_build, monk
     ([100, 800, 700, 100], 50, True, [["m_axi_weight1"], ["m_axi_weight2"],           # 34
                                       ["m_axi_load", "m_axi_weight0", "m_axi_weight3"]])])
 def test_masters_by_memory_port(weights, cycles, load, expected):
-    """Bytes per frame decide, not numbers of masters."""
+    """Bytes per frame decide, not numbers of masters; weights that every token reads count as often."""
+    p = ShellParameters(1, 1, 1, 1, axi_bits=128, load=load, weights=tuple((w, 1) for w in weights), cycles=16 * cycles,
+                        passes=(16,) * len(weights))
+    assert wiring.memory_ports(p) == expected
     p = ShellParameters(1, 1, 1, 1, axi_bits=128, load=load, weights=tuple((w, 1) for w in weights), cycles=cycles)
     assert wiring.memory_ports(p) == expected
 

@@ -12,9 +12,12 @@ register of the design (`schedule`, see rtl/bv_loop.sv). The wrapper makes one o
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bhvit.errors import UserError
 
@@ -24,6 +27,8 @@ from ..generate import IN_SET, OUT_SET, SETS, ports
 
 #: where Verilog lies below a project, in the order of preference; FINN's copy last
 PLACES = ("prj/solution1/syn/verilog", "work/hls/syn/verilog", "**/syn/verilog", "**/impl/verilog")
+#: what :mod:`.run` says of a project, in its folder
+RESULT = "result.json"
 _PORT = re.compile(r"\b(input|output)\s+(?:wire\s+|reg\s+|logic\s+)?(?:\[\s*(\d+)\s*:\s*0\s*\]\s*)?(\w+)")
 #: a layer in an engine: the set of a frame goes ahead of its first beat, before which the gate has written it
 _TAKE_SET = """
@@ -103,11 +108,20 @@ def _folder(place: Path) -> Path:
                       "synthesize the node: `bhvit hls cosim NODE --build BUILD_DIR`")
 
 
+def _failure(place: Path) -> str | None:
+    """Why the last run of a project did not pass; None where it did, or where the folder does not say."""
+    result: dict[str, Any] = {}
+    with suppress(OSError, ValueError):  # no project of ours, or none that was run here
+        result = json.loads((place / RESULT).read_text())
+    return result.get("why") or "see the logs there" if result.get("ok") is False else None
+
+
 def digest(place: Path) -> str:
-    """SHA-256 of the Verilog and the memories that :meth:`HlsRtl.load` takes from there."""
+    """SHA-256 of the Verilog and the memories that :meth:`HlsRtl.load` takes from there, and of a failure."""
     folder = _folder(Path(place))
     files = sorted(f for f in folder.iterdir() if f.suffix in (".v", ".dat"))
-    return hashlib.sha256(b"".join(f.name.encode() + b"\0" + f.read_bytes() for f in files)).hexdigest()
+    said = (_failure(Path(place)) or "").encode()
+    return hashlib.sha256(b"".join(f.name.encode() + b"\0" + f.read_bytes() for f in files) + said).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -125,8 +139,11 @@ class HlsRtl:
         """Find the Verilog of a node in a project folder, or in the folder that holds the `.v` files.
 
         Raises:
-            HlsRtlError: there is none, or more than one module that no other uses.
+            HlsRtlError: there is none, or more than one module that no other uses; the project has failed.
         """
+        if (why := _failure(Path(place))) is not None:  # its Verilog may be wrong
+            raise HlsRtlError("An HLS node did not pass in Vitis.", place, why,
+                              f"run `bhvit hls cosim` again, or delete {RESULT} there to take its Verilog as it is")
         folder = _folder(Path(place))
         if any(folder.glob("*_ip.tcl")):
             raise HlsRtlError("The Verilog of an HLS node uses the vendor's cores.", folder,

@@ -19,6 +19,7 @@ from bhvit.progress import Progress
 
 from . import reports
 from .project import Project
+from .rtl import RESULT
 from .tools import Tool
 
 #: verdicts of a step
@@ -109,10 +110,10 @@ def _figures(project: Project, steps: dict[str, str], logs: dict[str, str]) -> d
 
 def _run_project(project: Project, tool: Tool, running: _Running, minutes: float, say: Callable[[str], None]) -> dict:
     digest = project.write()
-    kept = project.folder / "result.json"
+    kept = project.folder / RESULT
     with suppress(OSError, ValueError):
         result = json.loads(kept.read_text())
-        if (result.pop("digest"), result["tool"]) == (digest, tool.name):
+        if (result.pop("digest"), result["tool"], result["ok"]) == (digest, tool.name, True):
             say(f"{project.name}: complete, kept")
             return result
     begun, steps, logs = time.monotonic(), dict.fromkeys(project.target.steps, SKIPPED), {}
@@ -132,8 +133,7 @@ def _run_project(project: Project, tool: Tool, running: _Running, minutes: float
               "steps": {k: v if v in (PASS, SKIPPED) else FAIL for k, v in steps.items()},
               "why": next((f"{k}: {v}" for k, v in steps.items() if v not in (PASS, SKIPPED)), None),
               "seconds": round(time.monotonic() - begun, 1), "folder": str(project.folder), **_flat(figures)}
-    if ok:
-        kept.write_text(json.dumps({**result, "digest": digest}, indent=1) + "\n")
+    kept.write_text(json.dumps({**result, "digest": digest}, indent=1) + "\n")
     return result
 
 
