@@ -104,7 +104,7 @@ def keep(model: ModelWrapper, config: MemoryConfig) -> ModelWrapper:
     worth it. Folding must know that they cost less.
 
     Raises:
-        UserError: a stage has no engine of three blocks or more, or its gate has no RTL.
+        UserError: a stage has no engine of three blocks or more.
     """
     for stage in config.fetch:
         gates = {n.name: n for n in model.graph.node
@@ -112,9 +112,6 @@ def keep(model: ModelWrapper, config: MemoryConfig) -> ModelWrapper:
         if not gates:
             raise UserError(f"`memory.fetch` names stage {stage}, which has no engine of three blocks or more.",
                             "memory.fetch", do="name stages whose blocks share an engine (`share`)")
-        if hls := [g for g, n in gates.items() if ops.implementation(n) == "hls"]:
-            raise UserError("Sets can only be fetched for gates in RTL.", hls[0],
-                            do="take `loop` out of `implementation`")
         inside = graph.gates(model)
         for n in model.graph.node:
             layer = ops.layer_from_node(n)

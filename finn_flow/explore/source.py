@@ -25,11 +25,14 @@ FIRST_STEPS = tuple(build_steps.STEPS[: 1 + [s.name for s in build_steps.STEPS].
 def specialized(config: BuildConfig, folder: Path, steps: tuple[Step, ...] = FIRST_STEPS) -> ModelWrapper:
     """The graph before folding, from a build folder; where it has none, the build is run up to there.
 
+    A build that failed before that graph has none, even if a graph of an earlier build is still there.
+
     A finished build is only read.
     Raises:
         UserError: the folder is a build of another network.
     """
-    if not (folder / "intermediate_models" / f"{LAST}.onnx").is_file():
+    marks = list((folder / "steps").glob(f"*_{LAST}.json"))  # a build that failed on the way there has taken it away
+    if not (marks and (folder / "intermediate_models" / f"{LAST}.onnx").is_file()):
         build(config, folder, steps=steps)
     have, want = saved_config(folder), config.model_dump(mode="json")
     other = [k for k in GRAPH if k in have and have[k] != want[k]]

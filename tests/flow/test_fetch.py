@@ -153,11 +153,6 @@ def test_errors(monkeypatch):
     model = networks.engine(rounds=3)
     fetch.keep(model, MemoryConfig(fetch=[1]))
     assert not any(ops.layer_from_node(n).held for n in model.graph.node), "too small to pay"
-    for n in model.graph.node:
-        if graph.is_loop(n):
-            ops.implement(n, "hls")
-    with pytest.raises(UserError, match="RTL"):
-        fetch.keep(model, MemoryConfig(fetch=[1]))
 
 
 def test_layers_of_vitis_cannot_fetch(monkeypatch, tmp_path):
