@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Control part of a matrix-vector unit: holds the KF input beats of one token group and replays them for each of the MF
-// output folds, while the next group is being filled (double buffer; a single beat waits in a register).
+// output folds, while the next group is being filled (double buffer; a single beat waits in a register). With one output
+// fold a buffer is taken for 2*KF + 1 cycles, which two cannot cover: there are four then, up to KF = 8.
 //   for group: for mf < MF: for kf < KF:  x = beat kf of the group,  weight address = set*MF*KF + mf*KF + kf
 // Weights are to be read with mem_en at mem_addr; x, valid, first (kf = 0), last (kf = KF-1) and eaddr = set*MF + mf are
-// aligned with the data of that read. ce stalls all but the input side. No bubbles: MF*KF cycles a group. mem_want: a read
-// waits for ce.
+// aligned with the data of that read. ce stalls all but the input side. No bubbles: MF*KF cycles a group (MF = 1, KF > 8:
+// half a cycle more). mem_want: a read waits for ce.
 module bv_linear_front #(
     parameter int GROUPS = 0,
     parameter int KF     = 0,
@@ -35,7 +36,9 @@ module bv_linear_front #(
   localparam int MW = MF > 1 ? $clog2(MF) : 1;
   localparam int GW = GROUPS > 1 ? $clog2(GROUPS) : 1;
   localparam int WW = MF * KF > 1 ? $clog2(MF * KF) : 1;
-  localparam int BW = $clog2(2 * KF);
+  localparam int BUFFERS = MF == 1 && KF <= 8 ? 4 : 2;
+  localparam int NW = $clog2(BUFFERS);
+  localparam int BW = $clog2(BUFFERS * KF);
   initial if (GROUPS < 1 || KF < 1 || MF < 1 || WIDTH < 1)
     $error("bv_linear_front: GROUPS=%0d KF=%0d MF=%0d WIDTH=%0d", GROUPS, KF, MF, WIDTH);
 
@@ -112,14 +115,15 @@ module bv_linear_front #(
     logic unused;
     assign unused = last_go;
   end else begin : gen_buffer
-    // Numbers of token groups (modulo 4) that are completely filled, whose replay is issued, whose buffer is free again.
-    logic [1:0] filled, issued, freed;
-    logic [1:0] occupied;
+    // Numbers of token groups (modulo 2*BUFFERS) that are completely filled, whose replay is issued, whose buffer is free
+    // again.
+    logic [NW:0] filled, issued, freed;
+    logic [NW:0] occupied;
     logic [KW-1:0] wk;
     logic [BW-1:0] raddr1;
     logic done1;
     assign occupied = filled - freed;
-    assign in_ready = occupied != 2'd2;
+    assign in_ready = int'(occupied) != BUFFERS;
     assign pending = filled != issued;
     always_ff @(posedge clk) begin
       if (rst) begin
@@ -134,12 +138,12 @@ module bv_linear_front #(
         if (mem_en && done1) freed <= freed + 1'b1;
       end
       if (ce) begin
-        raddr1 <= BW'((issued[0] ? KF : 0) + int'(kf));
+        raddr1 <= BW'(int'(issued[NW-1:0]) * KF + int'(kf));
         done1 <= last_k && last_m;
       end
     end
-    bv_ram #(.WIDTH(WIDTH), .DEPTH(2 * KF)) u_buffer (
-        .clk, .we(take), .waddr(BW'((filled[0] ? KF : 0) + int'(wk))), .wdata(in_data), .re(mem_en), .raddr(raddr1),
-        .rdata(x));
+    bv_ram #(.WIDTH(WIDTH), .DEPTH(BUFFERS * KF)) u_buffer (
+        .clk, .we(take), .waddr(BW'(int'(filled[NW-1:0]) * KF + int'(wk))), .wdata(in_data), .re(mem_en),
+        .raddr(raddr1), .rdata(x));
   end
 endmodule

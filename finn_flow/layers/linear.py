@@ -75,7 +75,14 @@ class LinearLayer(EpilogueLayer):
         return [self.epilogue(acc, constants, inputs[1:])]
 
     def cycles(self) -> int:
-        return self.tokens // self.TP * (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
+        groups, folds, out_folds = self.tokens // self.TP, self.in_channels // self.SIMD, self.out_channels // self.PE
+        late = groups // 2 if out_folds == 1 and self._buffers == 2 else 0  # as rtl/bv_linear_front.sv says
+        return groups * out_folds * folds + late
+
+    @property
+    def _buffers(self) -> int:
+        """Token groups that wait with their beats."""
+        return 4 if self.out_channels == self.PE and self.in_channels // self.SIMD <= 8 else 2
 
     def memories(self, constants: Constants) -> dict[str, Memory]:
         w = constants["w"].reshape(self.sets, self.out_channels // self.PE, self.PE, self.in_channels // self.SIMD,
@@ -93,7 +100,8 @@ class LinearLayer(EpilogueLayer):
         x = self.inputs()[0]
         folds, out_folds = self.in_channels // self.SIMD, self.out_channels // self.PE
         # one beat per token group waits in a register
-        buffer = () if folds == 1 and out_folds > 2 else (Store("BUFFER", x.width, 2 * folds, fixed=True),)
+        buffer = () if folds == 1 and out_folds > 2 else (
+            Store("BUFFER", x.width, self._buffers * folds, fixed=True),)
         return (*buffer,
                 self.const_store("WEIGHT", self.PE * self.SIMD * self.weight_type().bits, self.weight_words,
                                  loadable=True, streamable=self.sets == 1),

@@ -1,0 +1,25 @@
+"""Matrix-vector units keep the declared pace exactly, with one output fold as well as with many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bhvit.finn_flow.layers.registry import layers
+from bhvit.finn_flow.sim.kernel import KernelSim
+from bhvit.finn_flow.sim.verilate import Stalls
+
+
+@pytest.mark.parametrize("folds, out_folds", [(1, 1), (1, 2), (1, 3), (2, 1), (3, 1), (8, 1), (12, 1), (3, 2)])
+def test_pace(tmp_path, folds, out_folds):
+    cls = layers()["binary_linear"]
+    layer = cls(**cls.suitable(4.0, in_channels=8 * folds, token_dims=[40], out_channels=2 * out_folds, PE=2, SIMD=8,
+                               act=1))
+    rng = np.random.default_rng(folds)
+    constants = layer.random_constants(rng)
+    inputs = layer.random_inputs(rng, 4)
+    expected = layer.golden(inputs, constants)[0]
+    sim = KernelSim(layer, constants, tmp_path)
+    assert sim.run(inputs).interval == layer.cycles()
+    for stalls in (Stalls(seed=1, input_percent=50), Stalls(seed=2, input_percent=30, output_percent=50)):
+        assert np.array_equal(sim.run(inputs, stalls).outputs[0], expected)
