@@ -14,6 +14,7 @@ from brevitas.inject import ExtendedInjector
 from brevitas.proxy import ActQuantProxyFromInjector, WeightQuantProxyFromInjector
 from torch import Tensor, nn
 
+from bhvit.model.layers import fused_fixed
 from bhvit.model.numerics import bits_for, int_range
 from bhvit.model.ste import FloorClamp, SignClip, SignRamp, exactly, floor_ste, sign
 
@@ -39,7 +40,8 @@ class RSign(_Constants):
         super().__init__(1.0, 1)
 
     def forward(self, x: Tensor):
-        return SignRamp.apply(x), self.scale, self.zero, self.bits
+        y = fused_fixed.decide(x, None, None) if fused_fixed.usable(x) else SignRamp.apply(x)
+        return y, self.scale, self.zero, self.bits
 
 
 class CentredBinary(_Constants):
@@ -185,7 +187,7 @@ class FixedQuant(nn.Module):
         if self.quant is None:
             raise RuntimeError("this quantizer has no scale yet: freeze the network on calibration images, or load a "
                                "deployed state, before running its deployed form")
-        return self.quant(x)
+        return fused_fixed.quantize(self, x) if fused_fixed.usable(x) else self.quant(x)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.bits, 0 if self.exponent is None else self.exponent, self.exponent is not None])

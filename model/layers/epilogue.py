@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bhvit.model.layers import fused_fixed
 from bhvit.model.layers.fixed import Fixed, edge_bias
 from bhvit.model.numerics import (
     EXACT_LIMIT,
@@ -51,6 +52,8 @@ class Epilogue(nn.Module):
         self.register_buffer("inputs", torch.zeros(6, dtype=torch.int64))
 
     def forward(self, acc: Tensor, res1: Tensor | None = None, res2: Tensor | None = None) -> Tensor:
+        if fused_fixed.usable(acc, res1, res2):
+            return fused_fixed.epilogue(self, acc, res1, res2)
         t = acc * self.m() + self.o()
         if self.has_res1:
             t = t + (res1 * self.r() if self.ratio > 1 else res1)

@@ -2,9 +2,9 @@
 
 PyTorch runs norm, residual, RPReLU, sign and shift one after another over maps that do not fit a cache; there most of
 the time of a step goes, not into products. Inside `active()` they are fused kernels (fused.cpp, compiled with g++ on
-first use) on maps of one type, with the same gradients; elsewhere each function here is the plain modules. The type is
-bf16 where the processor multiplies it (products are then bf16 too), else float32: without such instructions a
-product in bf16 takes up to seventy times as long.
+first use; those of fixed point: fused_fixed.py) on maps of one type, with the same gradients; elsewhere each function
+here is the plain modules. The type is bf16 where the processor multiplies it (products are then bf16 too), else
+float32: without such instructions a product in bf16 takes up to seventy times as long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bhvit.errors import UserError
 from bhvit.model.layers.shapes import TAPS, channel_sum, tile
 from bhvit.tools import compiler
 
-SOURCE = Path(__file__).with_name("fused.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("fused.cpp", "fused_fixed.cpp", "fused.hpp"))
 # not -ffast-math, which would have the library switch denormal numbers off for the whole process when it is loaded
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fassociative-math",
          "-fno-signed-zeros", "-fopenmp", "-shared", "-fPIC",
@@ -52,9 +52,9 @@ def active(dtype: torch.dtype | None = None) -> Iterator[None]:
         _on = before
 
 
-def is_active() -> bool:
-    """Whether the calls below are fused now."""
-    return _on is not None
+def is_active(dtype: torch.dtype | None = None) -> bool:
+    """Whether the calls below are fused now (on maps of this type)."""
+    return _on is not None and dtype in (None, _on)
 
 
 @cache
@@ -74,7 +74,7 @@ def map_type() -> torch.dtype:
 def library(dtype: torch.dtype) -> ctypes.CDLL:
     """The compiled kernels; kept in the user's cache folder under a digest of source, flags and processor."""
     flags = FLAGS + (("-DFLOAT_MAPS",) if dtype == torch.float32 else ())
-    key = repr((SOURCE.read_bytes(), flags, _processor())).encode()
+    key = repr(([source.read_bytes() for source in SOURCES], flags, _processor())).encode()
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bhvit"
     path = root / f"fused_{hashlib.sha256(key).hexdigest()[:16]}.so"
     if not path.is_file():
@@ -90,11 +90,12 @@ def _compile(path: Path, flags: tuple[str, ...]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as tmp:
         made = Path(tmp) / path.name
-        command = [str(compiler()), *flags, str(SOURCE), "-o", str(made)]
+        sources = [str(source) for source in SOURCES if source.suffix == ".cpp"]
+        command = [str(compiler()), *flags, *sources, "-o", str(made)]
         run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode:
-            raise UserError("The fused training kernels do not compile.", str(SOURCE), run.stderr.strip()[-500:],
-                            "train without them: --set fused=false")
+            raise UserError("The fused training kernels do not compile.", str(SOURCES[0].parent),
+                            run.stderr.strip()[-500:], "train without them: --set fused=false")
         made.replace(path)  # another process may have been first; the files are equal
 
 

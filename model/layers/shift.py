@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bhvit.model.layers import fused, fused_fixed
 from bhvit.model.layers.fixed import Fixed, vec
 from bhvit.model.layers.shapes import TAPS, shifted
 from bhvit.model.numerics import EXACT_LIMIT, Widths, exponent_for_max, exponent_mse
@@ -52,6 +53,8 @@ class Shift(nn.Module):
         return acc
 
     def forward(self, u: Tensor, y: Tensor) -> Tensor:
+        if fused_fixed.usable(u, y):
+            return self.v(fused.cross(u, torch.stack([c() for c in self.coef]), self.o(), y))
         return self.v(self._sum(u) + y + self.o())
 
     def calibrate(self, u: Fixed, y: Fixed, scales: dict[str, nn.Module], kind: str = "box") -> Fixed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bhvit.model.layers import fused_fixed
 from bhvit.model.layers.fixed import Fixed
 from bhvit.model.numerics import EXACT_LIMIT, Widths, exponent_for_max
 from bhvit.model.quantizers import FixedConst, sign_act
@@ -27,6 +28,8 @@ class Threshold(nn.Module):
         self.register_buffer("inputs", torch.zeros(2, dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused_fixed.usable(x):
+            return fused_fixed.decide(x, self.m() if self.scaled else None, self.o())
         return self.sign(x * self.m() + self.o()) if self.scaled else self.sign(x + self.o())
 
     def calibrate(self, x: Fixed, o: Tensor, m: Tensor | None = None) -> Tensor:

@@ -39,7 +39,7 @@ class Loop:
                                            self.options.learning_rate, fused=True)
         self.ema = Ema(net, self.options.ema) if self.options.ema else None
         self.forward = net
-        self._fused = self.options.fused and name != "fixed" and run.processes.device.type == "cpu"
+        self._fused = self.options.fused and run.processes.device.type == "cpu"
         if self.options.compile and name != "fixed" and not self._fused:
             self.forward = torch.compile(net, dynamic=False)  # every batch has the same size
         self._images, self._seconds, self._waiting = 0, 0.0, 0.0
@@ -177,7 +177,7 @@ class Loop:
     def _numbers(self):
         """Autocast where bf16 is asked for; fixed point needs float32's 24 bits."""
         if self._fused:
-            return fused.active()
+            return fused.active(torch.float32 if self.name == "fixed" else None)
         if self.options.precision == "bf16" and self.name != "fixed":
             return torch.autocast(self.run.processes.device.type, torch.bfloat16)
         return contextlib.nullcontext()

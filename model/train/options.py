@@ -65,7 +65,7 @@ class TrainConfig(BaseModel):
     # machine
     precision: Literal["float32", "bf16"] = Field("float32", description="bf16: autocast in the float phases; "
                                                   "fixed point is always float32")
-    fused: bool = Field(False, description="on a CPU, the elementwise layers of the float phases as fused kernels; "
+    fused: bool = Field(False, description="on a CPU, the elementwise layers as fused kernels; in the float phases "
                         "maps and products are bf16 where the processor has it, else float32")
     compile: bool = Field(False, description="torch.compile in the float phases, where it works")
     threads: int | None = Field(None, ge=1, description="threads of PyTorch on the CPU")

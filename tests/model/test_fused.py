@@ -143,7 +143,7 @@ def test_gradients_of_a_wrong_kernel_are_seen(monkeypatch):
 def test_a_compiler_that_fails_is_reported(monkeypatch, tmp_path):
     broken = tmp_path / "fused.cpp"
     broken.write_text("this is no C++")
-    monkeypatch.setattr(fused, "SOURCE", broken)
+    monkeypatch.setattr(fused, "SOURCES", (broken,))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     fused.library.cache_clear()
     try:
