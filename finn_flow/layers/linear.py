@@ -75,9 +75,14 @@ class LinearLayer(EpilogueLayer):
         return [self.epilogue(acc, constants, inputs[1:])]
 
     def cycles(self) -> int:
-        groups, folds, out_folds = self.tokens // self.TP, self.in_channels // self.SIMD, self.out_channels // self.PE
-        late = groups // 2 if out_folds == 1 and self._buffers == 2 else 0  # as rtl/bv_linear_front.sv says
-        return groups * out_folds * folds + late
+        folds = self.tokens // self.TP * (self.out_channels // self.PE) * (self.in_channels // self.SIMD)
+        return folds + self.late_cycles
+
+    @property
+    def late_cycles(self) -> int:
+        """Half a cycle for each group of tokens with one output fold and more than eight input folds, else none."""
+        alone = self.out_channels == self.PE and self._buffers == 2  # see rtl/bv_linear_front.sv
+        return -(-(self.tokens // self.TP) // 2) if alone else 0
 
     @property
     def _buffers(self) -> int:

@@ -28,7 +28,14 @@ def _format(quant) -> list[float]:
 
 
 def epilogue(layer, acc: Tensor, res1: Tensor | None, res2: Tensor | None) -> Tensor:
-    """`layers.epilogue.Epilogue.forward`: acc (..., C), residuals of the same shape or None."""
+    """`layers.epilogue.Epilogue.forward`: acc (..., C), residuals of the same shape or None.
+
+    Raises ValueError where they are not: kernels read as many residuals as there are sums.
+    """
+    for has, res in ((layer.has_res1, res1), (layer.has_res2, res2)):
+        if has and (res is None or res.shape != acc.shape):
+            raise ValueError(f"a residual of shape {tuple(acc.shape)} is needed, got "
+                             f"{None if res is None else tuple(res.shape)}")
     vectors = [layer.m(), layer.o(), *((layer.p(), layer.n(), layer.o2()) if layer.act else (None,) * 3)]
     r = layer.r() if layer.has_res1 and layer.ratio > 1 else None
     formats = [*(_format(layer.z) if layer.act else [0.0] * 4), *_format(layer.y)]

@@ -14,6 +14,7 @@ from bhvit.finn_flow import build, graph, implementation, ops, stitch
 from bhvit.finn_flow.build_steps import STEPS, Step
 from bhvit.finn_flow.config import load_config
 from bhvit.finn_flow.hls.generate import source
+from bhvit.finn_flow.hls.vitis.rtl import HlsRtl, HlsRtlError
 
 from . import networks
 from .test_stitch import FOLDINGS, streaming
@@ -127,10 +128,12 @@ def test_verilog_in_the_build_folder(run, tmp_path):
     assert stitch.Design.load(out / "stitched_ip").nodes["sign"]["implementation"] == "Vitis HLS"
     assert run("{sign: hls}").count("Keeping step") == 5
 
-    (project / "result.json").write_text('{"ok": false, "why": "cosim: mismatch sign out0 7"}')
+    (project / "result.json").write_text('{"ok": false, "why": "cosim: mismatch sign out0 7", "digest": "0"}')
     log = run("{sign: hls}")
     assert "An HLS node did not pass in Vitis." in log and "mismatch sign out0 7" in log
-    (project / "result.json").write_text('{"ok": true, "why": null}')
+    with pytest.raises(HlsRtlError, match="did not pass"):
+        HlsRtl.load(project / "prj/solution1/syn/verilog", "sign")
+    (project / "result.json").write_text('{"ok": true, "why": null, "digest": "0"}')
     assert "did not pass" not in run("{sign: hls}")
 
     (project / "include/bhvit").mkdir(parents=True)

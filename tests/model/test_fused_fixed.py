@@ -18,7 +18,7 @@ from bhvit.model.layers.threshold import Threshold
 from bhvit.model.numerics import Widths
 from bhvit.model.quantizers import FixedQuant, sign_act
 
-SHAPE, C = (3, 5, 7), 24
+SHAPE, C = (3, 11, 9), 24  # more rows than are summed in one piece
 
 
 def draw(*shape, seed=0):
@@ -29,6 +29,27 @@ def grid(shape, e, lo, hi, seed=0):
     """A fixed-point tensor with values over its whole range."""
     ints = torch.randint(lo, hi + 1, shape, generator=torch.Generator().manual_seed(seed))
     return Fixed(ints.float() * 2.0**e, e, lo, hi)
+
+
+@pytest.fixture(autouse=True, params=[1, 2], ids=["one thread", "two threads"])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def called(monkeypatch):
+    """Names of the kernels that run: a comparison of the plain modules with themselves shows nothing."""
+    names = set()
+    for module in (fused, fused_fixed):
+        def call(name, *arguments, inner=module._call):
+            names.add(name)
+            inner(name, *arguments)
+
+        monkeypatch.setattr(module, "_call", call)
+    return names
 
 
 def both(function, tensors, module):
@@ -58,7 +79,7 @@ def check(found):
 @pytest.mark.parametrize("act, res1, res2, ratio", [
     (False, False, False, 1), (False, True, False, 1), (True, False, False, 1), (True, True, False, 1),
     (True, True, True, 1), (True, True, True, 4), (True, True, True, 3), (True, False, True, 1)])
-def test_epilogue(act, res1, res2, ratio):
+def test_epilogue(act, res1, res2, ratio, called):
     layer = Epilogue(C, Widths(), 8, act=act, res1=res1, ratio=ratio, res2=res2)
     acc = grid((*SHAPE, C), 0, -60, 60)
     first = grid((*SHAPE, C), -4, -128 * ratio, 127 * ratio, 1) if res1 else None
@@ -67,48 +88,62 @@ def test_epilogue(act, res1, res2, ratio):
     slopes = dict(zip("pn", vectors[2:4]), o2=vectors[4]) if act else {}
     layer.calibrate(acc, 0.1 * vectors[0], vectors[1], first, res2=second, **slopes)
     check(both(layer, [acc.value, first and first.value, second and second.value], layer))
+    assert called >= {"bv_fixed", "bv_fixed_back"}
 
 
-def test_quantizer():
+def test_residuals_of_another_shape_are_refused():
+    layer = Epilogue(C, Widths(), 8, act=False, res1=True)
+    layer.calibrate(grid((*SHAPE, C), 0, -60, 60), draw(C).double(), draw(C).double(), grid((*SHAPE, C), -4, -8, 7))
+    for res in (None, draw(1, C)):
+        with fused.active(torch.float32), pytest.raises(ValueError, match="residual of shape"):
+            layer(draw(*SHAPE, C), res)
+
+
+def test_quantizer(called):
     layer = FixedQuant(6)
     layer.set_exponent(-3)
     x = 4 * draw(40, C)  # beyond both ends
     check(both(layer, [x], layer))
+    assert called == {"bv_floor", "bv_floor_back"}
     strided = draw(6, C, 5).transpose(1, 2)
     with fused.active(torch.float32):
         assert torch.equal(layer(strided), layer.quant(strided))
 
 
 @pytest.mark.parametrize("scaled", [False, True])
-def test_threshold(scaled):
+def test_threshold(scaled, called):
     layer = Threshold(C, Widths(), scaled)
     x = grid((*SHAPE, C), -6, -128, 127)
     layer.calibrate(x, 0.3 * draw(C, seed=1).double(), 0.4 * draw(C, seed=2).double() if scaled else None)
     check(both(layer, [x.value], layer))
+    assert called >= {"bv_decide", "bv_decide_back"}
 
 
-def test_sign_alone():
+def test_sign_alone(called):
     layer = sign_act()
     x = draw(4, C, 6)
     x[0, 0, 0] = 0
     check(both(layer, [x], layer))
+    assert called == {"bv_decide", "bv_decide_back"}
 
 
-def test_shift():
+def test_shift(called):
     layer = Shift(C, Widths())
     scales = {b: LayerScale(C, 0.4) for b in BRANCHES}
     u, y = grid((2, 6, 5, C), -4, -128, 127), grid((2, 6, 5, C), -3, -128, 127, 1)
     layer.calibrate(u, y, scales)
     check(both(layer, [u.value, y.value], layer))
+    assert called >= {"bv_shift", "bv_shift_sums", "bv_floor_back"}
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_whole_network(config):
+def test_whole_network(config, called):
     net, x = random_float(load_config(config))
     net.freeze(x)
     net.train()
     (plain, gradients), (quick, others) = both(lambda: net(x), [], net)
     assert torch.equal(plain, quick) and gradients.keys() == others.keys()
+    assert called >= {"bv_fixed_back", "bv_decide_back", "bv_floor_back", "bv_shift_sums"}
     for key, want in gradients.items():
         assert float((others[key] - want).norm()) <= 1e-4 * float(want.norm()), key
 
@@ -123,18 +158,29 @@ def test_maps_of_another_type_stay_plain():
     assert not fused_fixed.usable(x)
 
 
-def test_the_comparison_sees_a_gradient_that_misses_the_ends(monkeypatch):
-    """A quantizer whose gradient also flows beyond its range must fail the comparison."""
+@pytest.mark.parametrize("kernel, argument", [("bv_floor_back", -1), ("bv_fixed_back", -4), ("bv_fixed_back", -1),
+                                              ("bv_decide_back", -2), ("bv_decide_back", -1), ("bv_fixed", -1)])
+def test_the_comparison_sees_a_wrong_kernel(monkeypatch, kernel, argument):
+    """One element of a result that is wrong (a value by a step, a gradient by a hundredth) must fail the comparison."""
     call = fused_fixed._call
 
-    def through(name, *arguments):
-        if name == "bv_floor_back":
-            arguments[-1].copy_(arguments[2])
-        else:
-            call(name, *arguments)
+    def wrong(name, *arguments):
+        call(name, *arguments)
+        if name == kernel:
+            flat = arguments[argument].view(-1)
+            at = flat.abs().argmax()
+            flat[at] = 0.99 * flat[at]
 
-    monkeypatch.setattr(fused_fixed, "_call", through)
-    layer = FixedQuant(6)
-    layer.set_exponent(-3)
+    monkeypatch.setattr(fused_fixed, "_call", wrong)
+    x = grid((*SHAPE, C), -6, -128, 127)
+    if kernel == "bv_floor_back":
+        layer = FixedQuant(6)
+        layer.set_exponent(-3)
+    elif kernel.startswith("bv_fixed"):
+        layer = Epilogue(C, Widths(), 8, act=False)
+        layer.calibrate(x, draw(C, seed=1).double(), draw(C, seed=2).double())
+    else:
+        layer = Threshold(C, Widths(), scaled=True)
+        layer.calibrate(x, 0.3 * draw(C, seed=1).double(), 0.4 * draw(C, seed=2).double())
     with pytest.raises(AssertionError):
-        check(both(layer, [4 * draw(40, C)], layer))
+        check(both(layer, [x.value], layer))

@@ -109,11 +109,16 @@ def _folder(place: Path) -> Path:
 
 
 def _failure(place: Path) -> str | None:
-    """Why the last run of a project did not pass; None where it did, or where the folder does not say."""
-    result: dict[str, Any] = {}
-    with suppress(OSError, ValueError):  # no project of ours, or none that was run here
-        result = json.loads((place / RESULT).read_text())
-    return result.get("why") or "see the logs there" if result.get("ok") is False else None
+    """Why the last run of a project, whose folder or a folder in it this is, did not pass; None where it did, or where
+    nothing says so."""
+    place = place.resolve()
+    for folder in (place, *list(place.parents)[:4]):  # as deep as PLACES are
+        result: Any = None
+        with suppress(OSError, ValueError):  # no project of ours, or none that was run here
+            result = json.loads((folder / RESULT).read_text())
+        if isinstance(result, dict) and "digest" in result and result.get("ok") is False:
+            return result.get("why") or "see the logs there"
+    return None
 
 
 def digest(place: Path) -> str:
