@@ -25,6 +25,16 @@ def test_file(path):
     assert told["metrics"].get("val_top1", told["metrics"].get("top1", 0)) > 50
 
 
+@pytest.mark.parametrize("name", [p.stem for p in FILES if (ROOT / "reports" / f"{p.stem}_training.json").is_file()])
+def test_report_is_of_this_file(name):
+    report = json.loads((ROOT / "reports" / f"{name}_training.json").read_text())
+    told = weights.info(ROOT / "model" / "weights" / f"{name}.safetensors")
+    figures = told["metrics"]
+    assert report["config_hash"] == told["config_hash"]
+    assert report["test_top1"] == figures.get("test_top1", figures.get("top1"))
+    assert report.get("weights_bytes", told["bytes"]) == told["bytes"]
+
+
 @pytest.mark.skipif(ORIGINALS is None, reason="BHVIT_CIFAR10_ORIGINALS names no file of original CIFAR-10 pixels")
 @pytest.mark.parametrize("name", [p.stem for p in FILES if p.stem.endswith(("cifar10", "cifar10_s"))])
 def test_hits_on_original_pixels(name):
