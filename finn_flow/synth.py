@@ -23,6 +23,7 @@ import numpy as np
 from bhvit.tools import package_version
 
 from .layers.base import Constants, Layer
+from .load import streamed
 from .netlist import longest_path
 from .synth_roms import rules
 from .synth_run import STUB, SynthesisError, Top, run, script
@@ -208,7 +209,8 @@ def _groups(todo: list[Instance]) -> list[list[Instance]]:
 
 def instance_files(layer: Layer, name: str, constants: Constants) -> dict[str, str]:
     """Verilog and memory images of one instance by file name; module ``name`` is on top."""
-    tops = [sources(type(layer))[-1], *([RTL / "bv_sets.sv"] if layer.held else [])]  # the wrapper has both
+    own = [*(["bv_sets"] if layer.held else []), *(["bv_fifo"] if streamed(layer) else [])]  # in the wrapper
+    tops = [sources(type(layer))[-1], *(RTL / f"{n}.sv" for n in own)]
     files = {f.name: f.read_text() for f in dependencies(*tops)}
     files |= {f: "\n".join(x) + "\n" for f, x in memory_files(layer, name, constants).items()}
     return {**files, f"{name}.v": wrapper(layer, name, constants)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from bhvit.finn_flow.layers.affine import Affine
 from bhvit.finn_flow.layers.binary_linear import BinaryLinear
-from bhvit.finn_flow.synth import dependencies, parse, synthesize
+from bhvit.finn_flow.synth import dependencies, instance_files, parse, synthesize
 from bhvit.finn_flow.synth_build import formula_errors
 from bhvit.finn_flow.wrapper import RTL
 
@@ -16,6 +18,16 @@ def test_dependencies_follow_instances():
     names = {f.stem for f in dependencies(RTL / "bv_binary_linear.sv")}
     assert {"bv_util", "bv_linear_front", "bv_epilogue", "bv_xnor_popcount", "bv_counter7"} <= names
     assert "bv_shift" not in names
+
+
+@pytest.mark.parametrize("attrs", [{}, {"styles": "WEIGHT=stream"}, {"sets": 3, "repeat": 0, "held": 2}])
+def test_files_of_an_instance_are_whole(attrs):
+    """An instance alone in its process: whatever its wrapper instantiates is there."""
+    layer = BinaryLinear(**BinaryLinear.suitable(8.0, in_channels=64, token_dims=[4], out_channels=8, SIMD=32, **attrs))
+    files = instance_files(layer, "dut", layer.random_constants(np.random.default_rng(0)))
+    used = set(re.findall(r"^\s*(bv_\w+) #", files["dut.v"], re.M))
+    assert "bv_binary_linear" in used and {f"{module}.sv" for module in used} <= set(files)
+    assert len(used) == 1 + bool(attrs)
 
 
 def test_parse_counts_sites():
