@@ -58,19 +58,21 @@ def load_network(model: Path, weights: Path | None, random_weights: int | None) 
 @model_file
 @data_option
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of the results (default runs/MODEL).")
-@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Hyper-parameter, e.g. epochs=40. Repeatable.")
+@click.option("--options", "recipe", type=click.Path(path_type=Path), help="YAML file of hyper-parameters.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE",
+              help="Hyper-parameter, e.g. epochs=40, also instead of the file's. Repeatable.")
 @click.option("--fresh", is_flag=True, help="Ignore a checkpoint in the folder instead of resuming from it.")
 @click.option("--full-precision", is_flag=True, help="Train the network without binarization: a teacher.")
 @json_option
-def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fresh: bool, full_precision: bool,
-          as_json: bool) -> None:
+def train(model: Path, data: str, out: Path | None, recipe: Path | None, pairs: tuple[str, ...], fresh: bool,
+          full_precision: bool, as_json: bool) -> None:
     """Train MODEL.yaml, freeze it to fixed point and fine-tune; resumes after an interruption."""
     from bhvit.model.config import load_config
     from bhvit.model.train import train as run
     from bhvit.model.train.run import kind_of
 
     cfg = load_config(model)
-    options = train_options(pairs, **({"full_precision": True} if full_precision else {}))
+    options = train_options(pairs, recipe, **({"full_precision": True} if full_precision else {}))
     if "fixed" in options.phases():
         cfg.deployable()  # not after hours of training
     out = out or Path("runs") / (cfg.name if "float" in options.phases() else f"{cfg.name}_{kind_of(options)}")
@@ -81,18 +83,44 @@ def train(model: Path, data: str, out: Path | None, pairs: tuple[str, ...], fres
                                                   if isinstance(v, int | float | str)))
 
 
-def train_options(pairs: tuple[str, ...], **defaults: Any) -> Any:
-    """The TrainConfig of `--set` pairs; UserError for what cannot be."""
+def train_options(pairs: tuple[str, ...], recipe: Path | None = None, **defaults: Any) -> Any:
+    """The TrainConfig of a YAML file and `--set` pairs, which come before it; UserError for what cannot be."""
     import pydantic
 
     from bhvit.model.train import TrainConfig
 
+    given = _options(pairs, TrainConfig.model_fields)
     try:
-        return TrainConfig(**defaults | _options(pairs, TrainConfig.model_fields))
+        return TrainConfig(**_recipe(recipe, TrainConfig.model_fields) | defaults | given)
     except pydantic.ValidationError as e:
         first = e.errors()[0]
         what = f"`{first['loc'][0]}` cannot be {first['input']!r}." if first["loc"] else "The options contradict."
-        raise UserError(what, where="--set", why=first["msg"].removeprefix("Value error, ")) from e
+        where = "--set" if recipe is None else str(recipe) if {*first["loc"][:1]} - given.keys() else f"{recipe}, --set"
+        raise UserError(what, where=where, why=first["msg"].removeprefix("Value error, ")) from e
+
+
+def _recipe(path: Path | None, legal: dict[str, Any]) -> dict[str, Any]:
+    """The options in a YAML file."""
+    import difflib
+
+    import yaml
+
+    if path is None:
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise UserError("The options cannot be read.", str(path), " ".join(str(e).split()),
+                        "give a YAML file of `key: value` lines, as in configs/train/") from e
+    if not isinstance(found, dict):
+        raise UserError("The options cannot be read.", str(path), "this is no list of `key: value` lines",
+                        "see configs/train/ for examples")
+    for key in found:
+        if key not in legal:
+            near = difflib.get_close_matches(str(key), legal, n=1)
+            raise UserError(f"There is no option `{key}`.", str(path),
+                            do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")
+    return found
 
 
 @click.command()

@@ -94,7 +94,9 @@ def ablate(table: str, cfg: ModelConfig, data_spec: str, out: str | Path, option
         metrics = run(network, data_spec, out / f"{number}_{row.name.replace(' ', '_')}",
                       plans[number], quiet=quiet)
         if metrics:  # empty in further processes
-            entry |= {"top1": metrics["test_top1"], "val_top1": metrics["val_top1"]}
+            entry |= {"top1": metrics.get("test_top1"), "val_top1": metrics["val_top1"]}
+            if entry["top1"] is None:
+                entry["reason"] = "test=false"
             _write(out, result)
     _write(out, result)
     return result

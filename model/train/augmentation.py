@@ -14,6 +14,12 @@ from torch.nn import functional
 from bhvit.model.train.options import TrainConfig
 
 
+def upload(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array as a tensor on a device; a GPU gets it in its turn, while the CPU goes on."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 def augment(images, draw: np.random.RandomState, shift: float, flip: bool, padding: str = "edge",
             chosen: np.ndarray | None = None) -> Tensor:
     """Shift each image by up to `shift` of its side in both directions and mirror half of them.
@@ -37,11 +43,11 @@ def augment(images, draw: np.random.RandomState, shift: float, flip: bool, paddi
         rows, columns = (side - 1 - np.abs(side - 1 - np.abs(x)) for x in (rows, columns))
     rows, columns = rows.clip(0, side - 1), columns.clip(0, side - 1)
     number = np.arange(count) if chosen is None else chosen
-    place = (number[:, None, None] * side + rows[:, :, None]) * side + columns[:, None, :]
-    flat = torch.from_numpy(place.reshape(-1)).to(images.device)
-    taken = images.reshape(-1, images.shape[3]).index_select(0, flat).reshape(count, side, side, -1)
+    rows = upload(number[:, None] * side + rows, images.device)
+    flat = rows[:, :, None] * side + upload(columns, images.device)[:, None, :]
+    taken = images.reshape(-1, images.shape[3]).index_select(0, flat.reshape(-1)).reshape(count, side, side, -1)
     if outside is not None:
-        taken.masked_fill_(torch.from_numpy(outside).to(taken.device)[..., None], 0)
+        taken.masked_fill_(upload(outside, taken.device)[..., None], 0)
     return taken
 
 
@@ -160,6 +166,6 @@ def mix(images: Tensor, partners: Tensor, draw: np.random.RandomState, options: 
     share = np.where(cut, 1 - mask.mean((1, 2)), shares[0])
     share = np.where(mixed, share, 1.0)
     mask, share, cut = mask[mine], share[mine], cut[mine]
-    blend = torch.from_numpy(np.where(cut, 1.0, share).astype(np.float32)).to(images.device)[:, None, None, None]
+    blend = upload(np.where(cut, 1.0, share).astype(np.float32), images.device)[:, None, None, None]
     result = (images * blend + partners * (1 - blend)).round_()
-    return torch.where(torch.from_numpy(mask).to(images.device)[..., None], partners, result), share
+    return torch.where(upload(mask, images.device)[..., None], partners, result), share

@@ -42,7 +42,7 @@ class Batches:
         self.options, self.flip, self.classes, self.device = options, flip, classes, device
         self.rank, self.world, self.count = rank, world, len(data)
         self.steps = self.count // options.batch_size
-        self.labels = torch.from_numpy(np.asarray(data.labels, np.int64))
+        self.labels = np.asarray(data.labels, np.int64)
         self.images, self.lazy, self._pool = data.images, isinstance(data.images, FolderImages), None
         if self.lazy:
             self.images.workers = options.workers
@@ -87,13 +87,16 @@ class Batches:
         share = np.ones(len(mine))
         if mixing:
             images, share = augmentation.mix(images, pixels[len(mine):].float(), draw, self.options, mine, size)
-        index, partner = (torch.from_numpy(chosen[at]) for at in (mine, partners))
-        share = torch.from_numpy(share.astype(np.float32))
-        target = soft_targets(self.labels[index], self.classes, self.options.label_smoothing)
+        share = share.astype(np.float32)
+        labels = augmentation.upload(self.labels[chosen[mine]], self.device)
+        target = soft_targets(labels, self.classes, self.options.label_smoothing)
         if mixing:
-            other = soft_targets(self.labels[partner], self.classes, self.options.label_smoothing)
-            target = share[:, None] * target + (1 - share[:, None]) * other
-        return Batch(images, self.labels[index].to(self.device), target.to(self.device), index, partner, share)
+            other = augmentation.upload(self.labels[chosen[partners]], self.device)
+            other = soft_targets(other, self.classes, self.options.label_smoothing)
+            own = augmentation.upload(share, self.device)[:, None]
+            target = own * target + (1 - own) * other
+        index, partner, share = (torch.from_numpy(part) for part in (chosen[mine], chosen[partners], share))
+        return Batch(images, labels, target, index, partner, share)
 
     def _augmented(self, chosen: np.ndarray, draw: np.random.RandomState, needed: np.ndarray) -> Tensor:
         """uint8 images at the places `needed` of the batch. Random numbers are drawn for the whole batch, so that
@@ -118,7 +121,7 @@ class Batches:
             images = augmentation.augment(source, np.random.RandomState(seeds[0]), options.shift, self.flip,
                                      options.padding, places)
             if len(needed) != size or np.any(needed != np.arange(size)):
-                images = images[torch.from_numpy(needed).to(images.device)]
+                images = images[augmentation.upload(needed, images.device)]
         if options.operations or options.erase:
             images = self._changed(images, np.random.RandomState(seeds[2]), needed, size)
         return images

@@ -16,6 +16,7 @@ from bhvit.model.layers import fused
 from bhvit.model.train import loss as losses
 from bhvit.model.train.ema import Ema
 from bhvit.model.train.full_precision import signs
+from bhvit.model.train.graph import StepGraph
 from bhvit.model.train.schedule import learning_rate
 from bhvit.progress import Progress
 
@@ -42,6 +43,9 @@ class Loop:
         self._fused = self.options.fused and run.processes.device.type == "cpu"
         if self.options.compile and name != "fixed" and not self._fused:
             self.forward = torch.compile(net, dynamic=False)  # every batch has the same size
+        self._graph, self._graphed = None, None  # StepGraph, and for which factors of the loss
+        self._record = self.options.graph and run.processes.device.type == "cuda" and name != "fixed"
+        self._steps = 0  # of this process
         self._images, self._seconds, self._waiting = 0, 0.0, 0.0
 
     # --- the phase ---
@@ -61,6 +65,9 @@ class Loop:
             first = self.epochs + 1 if done else entry["epoch"] + 1
             for epoch in range(first, self.epochs + 1):
                 loss, hits, rate = self._epoch(entry, phases, epoch, bar)
+                if epoch % self.options.validate_every and epoch < self.epochs:
+                    self._pass(entry, phases, epoch, loss, hits, rate)
+                    continue
                 top1 = self._close(entry, epoch, loss, hits, rate)
                 self.run.save(phases)
                 bar.update(epoch * steps * size, f"epoch {epoch}/{self.epochs}, loss {loss:.3f}, val {top1:.2f} %, "
@@ -83,6 +90,14 @@ class Loop:
         if self.ema and entry["ema"]:
             self.ema.restore(entry["ema"])
 
+    def _pass(self, entry: dict, phases: dict, epoch: int, loss: float, hits: float, rate: float) -> None:
+        """After an epoch without validation: a row in the records, a checkpoint if the last one is old."""
+        self._end(entry, epoch, loss, hits, rate, math.nan, math.nan, math.nan)
+        if self.run.processes.any(self.run.due()):
+            self.run.processes.average_buffers(self.net)
+            self._keep(entry)
+            self.run.save(phases)
+
     def _close(self, entry: dict, epoch: int, loss: float, hits: float, rate: float) -> float:
         """Validate after an epoch, keep the best network, write the records; returns the better top-1."""
         nets = [self.net]
@@ -100,13 +115,17 @@ class Loop:
                 best = self.ema.state() if averaged else self.net.state_dict()
                 entry |= {"best": copy(best), "best_top1": top1, "best_loss": val_loss, "best_epoch": epoch,
                           "best_ema": averaged}
+        self._end(entry, epoch, loss, hits, rate, *results[0][:2], results[1][1] if self.ema else math.nan)
+        self._keep(entry)
+        return max(result[1] for result in results)
+
+    def _end(self, entry: dict, epoch: int, loss: float, hits: float, rate: float, val_loss: float, top1: float,
+             averaged: float) -> None:
+        """Count an epoch and write its row."""
         flipped = self.run.flips.add(self.name, entry["signs"], signs(self.net))
         entry |= {"epoch": epoch, "step": 0, "sums": None, "signs": None}
-        self._keep(entry)
-        self.run.log(self.name, epoch, rate, loss, hits, results[0][0], results[0][1],
-                     results[1][1] if self.ema else math.nan, self._distance(), flipped, self._speed(),
-                     self._waiting / max(self._seconds, 1e-9))
-        return max(result[1] for result in results)
+        self.run.log(self.name, epoch, rate, loss, hits, val_loss, top1, averaged, self._distance(), flipped,
+                     self._speed(), self._waiting / max(self._seconds, 1e-9))
 
     def _keep(self, entry: dict) -> None:
         entry |= {"model": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
@@ -149,20 +168,18 @@ class Loop:
         """One optimizer step; adds loss and share of hits to `sums`. Returns whether some process wants to save."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
         # any random number that a layer draws follows from the place of the step
         torch.manual_seed((self.options.seed * 1000 + epoch) * 100_000 + step)
         with self._numbers():
             taught = self.run.teacher(batch) if factors[1] else None
-            logits = self._logits(batch.images)
-        loss = losses.total_loss(logits, batch.target, taught, self.regularized, factors)
-        loss.backward()
+        result = self._gradients(batch.images, batch.target, batch.labels, taught, factors)
+        self._steps += 1
         if epoch == 1 and step == 0:  # quantizers that take their start from the first images they see
             self.run.processes.average([p.data for p in self.parameters])
         saving = self.run.processes.average_gradients(self.parameters, saving)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.options.max_gradient)
         # the sum of losses also stops being finite where a gradient is not
-        sums += torch.stack([loss.detach() + 0 * norm, (logits.argmax(1) == batch.labels).float().mean()])
+        sums += result + 0 * norm
         look = sums.device.type == "cpu" or saving or step % LOOK_EVERY == 0 or step + 1 == self.run.batches.steps
         if look and not torch.isfinite(sums[0]):
             raise UserError("The training diverged: the loss or a gradient is not a finite number.",
@@ -174,6 +191,39 @@ class Loop:
             self.ema.update()
         return saving
 
+    def _gradients(self, images: torch.Tensor, target: torch.Tensor, labels: torch.Tensor,
+                   taught: torch.Tensor | None, factors: tuple) -> torch.Tensor:
+        """Leave the gradients of the loss in the parameters; returns (loss, share of hits)."""
+        def work(*tensors: torch.Tensor | None) -> torch.Tensor:
+            return self._forward_backward(*tensors, factors)
+
+        tensors = (images, target, labels, taught)
+        if self._record and self._steps > 0:  # the first step may wait for the GPU: quantizers take their start
+            if self._graphed != factors:
+                self._graph, self._graphed = None, factors
+                self._graph = self._recorded(work, tensors)
+            if self._graph:
+                return self._graph(*tensors)
+        self.optimizer.zero_grad(set_to_none=True)
+        return work(*tensors)
+
+    def _forward_backward(self, images: torch.Tensor, target: torch.Tensor, labels: torch.Tensor,
+                          taught: torch.Tensor | None, factors: tuple) -> torch.Tensor:
+        with self._numbers():
+            logits = self._logits(images)
+        loss = losses.total_loss(logits, target, taught, self.regularized, factors)
+        loss.backward()
+        return torch.stack([loss.detach(), (logits.argmax(1) == labels).float().mean()]).double()
+
+    def _recorded(self, work, tensors: tuple) -> StepGraph | None:
+        try:
+            return StepGraph(self.net, work, tensors)
+        except RuntimeError as error:  # what a library or a layer does may be impossible in a graph
+            if not self.run.quiet:
+                print(f"No CUDA graph here, training without it: {str(error).splitlines()[0][:200]}")
+            self._record = False
+            return None
+
     def _numbers(self):
         """Autocast where bf16 is asked for; fixed point needs float32's 24 bits."""
         if self._fused:
@@ -183,7 +233,7 @@ class Loop:
         return contextlib.nullcontext()
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        if self.forward is self.net:
+        if self.forward is self.net or self._steps == 0:  # the first step may take a path of its own
             return self.net(images)
         try:
             return self.forward(images)
@@ -196,9 +246,9 @@ class Loop:
     # --- looks at the network ---
 
     def _validate(self) -> tuple[float, float]:
-        images = self.run.sets["val"]
+        images, batch = self.run.sets["val"], 1000 if self.run.processes.device.type == "cuda" else 128
         with self._numbers() if self._fused else contextlib.nullcontext():
-            logits = predict(self.net, images.images, quiet=True)
+            logits = predict(self.net, images.images, batch, quiet=True)
         loss = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(images.labels)).item()
         return loss, percent(ranks(logits, images.labels) < 1)
 

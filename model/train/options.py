@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PHASES = ("activations", "float", "fixed", "full")
 # what a run may change when it is continued: none of it alters the numbers (but for rounding on other hardware)
-FREE = {"device", "threads", "compile", "checkpoint_seconds", "workers"}
+FREE = {"device", "threads", "compile", "graph", "checkpoint_seconds", "workers", "test"}
 
 
 class TrainConfig(BaseModel):
@@ -68,10 +68,16 @@ class TrainConfig(BaseModel):
     fused: bool = Field(False, description="on a CPU, the elementwise layers as fused kernels; in the float phases "
                         "maps and products are bf16 where the processor has it, else float32")
     compile: bool = Field(False, description="torch.compile in the float phases, where it works")
+    graph: bool = Field(True, description="on a GPU, forward and backward pass of the float phases as one CUDA graph, "
+                        "where it works")
     threads: int | None = Field(None, ge=1, description="threads of PyTorch on the CPU")
     workers: int = Field(4, ge=1, description="threads that decode photographs")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
     checkpoint_seconds: float = Field(240, gt=0, description="a checkpoint at least this often, inside an epoch too")
+    validate_every: int = Field(1, ge=1, description="epochs between two looks at the validation images, which choose "
+                                "the network; the last epoch has one always")
+    test: bool = Field(True, description="false: the test images are not looked at when training ends "
+                       "(`bhvit evaluate` does it)")
     calibration_images: int | None = Field(None, ge=1, description="training images from which freeze takes scales; "
                                            "default: 256 of small size, 16 of 224 x 224 (75 MB each for BHViT-tiny)")
     seed: int = Field(0, ge=0)

@@ -27,6 +27,7 @@ class Processes:
         if cuda:
             name = device if ":" in device else f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cudnn.benchmark = True  # every batch has the same size
         self.device = torch.device(name)
         self._joined = self.world > 1 and not dist.is_initialized()
         if self._joined:
@@ -52,6 +53,14 @@ class Processes:
         for parameter, part in zip(parameters, flat[:-1].split([p.numel() for p in parameters])):
             parameter.grad.copy_(part.view_as(parameter))
         return raised
+
+    def any(self, flag: bool) -> bool:
+        """Whether some process raises its flag."""
+        if self.world == 1:
+            return flag
+        word = torch.full((1,), float(flag), device=self.device)
+        dist.all_reduce(word)
+        return bool(word > 0)
 
     def average_buffers(self, *nets: nn.Module) -> None:
         """Average the floating-point buffers (batch-norm statistics) of networks in place."""

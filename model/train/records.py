@@ -33,13 +33,12 @@ def write_curves(path: Path, history: list[dict]) -> None:
     """Loss and top-1 over the epochs of all phases."""
     def draw(figure):
         axes = figure.subplots(1, 2)
-        place = range(len(history))
         lines = [("loss", "train_loss", "--"), ("loss", "val_loss", "-"), ("top1", "train_top1", "--"),
                  ("top1", "val_top1", "-"), ("top1", "ema_val_top1", ":")]
         for kind, key, style in lines:
-            values = [row[key] for row in history]
-            if not all(math.isnan(value) for value in values):
-                axes[int(kind == "top1")].plot(place, values, style, label=key.rpartition("_")[0].replace("_", " "))
+            points = [(at, row[key]) for at, row in enumerate(history) if not math.isnan(row[key])]
+            if points:
+                axes[int(kind == "top1")].plot(*zip(*points), style, label=key.rpartition("_")[0].replace("_", " "))
         for axis, unit in zip(axes, ("cross-entropy", "top-1 (%)")):
             for at in range(1, len(history)):
                 if history[at]["phase"] != history[at - 1]["phase"]:

@@ -181,9 +181,10 @@ class Run:
         if not np.array_equal(predict(net, sample, quiet=True), predict(again, sample, quiet=True)):
             raise CheckFailed("The saved weights do not give the trained network back.", path)
         self._test(again, metrics)
-        single = self.build(self.cfg)
-        single.load_state_dict(cpu_state(phases["float"]["best"]))
-        metrics["float_test_top1"] = evaluate(single, self.sets["test"], quiet=True)["top1"]
+        if self.options.test:
+            single = self.build(self.cfg)
+            single.load_state_dict(cpu_state(phases["float"]["best"]))
+            metrics["float_test_top1"] = evaluate(single, self.sets["test"], quiet=True)["top1"]
         weights.save(path, state, self.cfg, metrics)
         self._save_float(phases["float"], metrics)
         return path
@@ -194,6 +195,8 @@ class Run:
                      kind="float")
 
     def _test(self, net: nn.Module, metrics: dict) -> None:
+        if not self.options.test:
+            return
         test = evaluate(net, self.sets["test"], quiet=True)
         metrics |= {"test_top1": test["top1"], "test_top5": test["top5"], "test_images": test["images"],
                     "distinct_outputs": test["distinct_outputs"]}

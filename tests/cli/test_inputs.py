@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from .conftest import PICO, write_model
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("changes, phrases", [
@@ -141,6 +144,39 @@ def test_train_options(run, pico, tmp_path, pairs, phrases):
                                                                                      ("--set", p)])
     assert r.code == 2 and not (tmp_path / "run").exists()
     r.says(*phrases)
+
+
+@pytest.mark.parametrize("text, pairs, phrases", [
+    (None, [], ["cannot be read", "recipe.yaml"]), ("- 1", [], ["no list of `key: value`"]),
+    ("a: [", [], ["cannot be read"]),
+    ("epoch: 3", [], ["no option `epoch`", "recipe.yaml", "did you mean `epochs`"]),
+    ("epochs: many", [], ["`epochs` cannot be 'many'", "recipe.yaml"]),
+    ("epochs: 3", ["epochs=-1"], ["`epochs` cannot be -1", "recipe.yaml, --set"])])
+def test_train_options_of_a_file(run, pico, tmp_path, text, pairs, phrases):
+    if text is not None:
+        (tmp_path / "recipe.yaml").write_text(text)
+    r = run("train", pico / "pico.yaml", "--data", "digits", "-o", tmp_path / "run", "--options",
+            tmp_path / "recipe.yaml", *[x for p in pairs for x in ("--set", p)])
+    assert r.code == 2 and not (tmp_path / "run").exists()
+    r.says(*phrases)
+
+
+def test_a_pair_comes_before_the_file(tmp_path):
+    from bhvit.cli.model import train_options
+
+    (tmp_path / "recipe.yaml").write_text("epochs: 3\nseed: 5\nfull_precision: false\n")
+    options = train_options(("seed=7",), tmp_path / "recipe.yaml", full_precision=True)
+    assert (options.epochs, options.seed, options.full_precision) == (3, 7, True)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "train").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_options(path, monkeypatch):
+    from bhvit.cli.model import train_options
+    from bhvit.model.train.teacher import load_teacher
+
+    monkeypatch.chdir(ROOT)
+    options = train_options((), path)
+    assert load_teacher(options.teacher, 10, 3, 45000, torch.device("cpu"))
 
 
 def test_train_data(run, pico, tmp_path):
