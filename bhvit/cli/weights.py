@@ -1,4 +1,4 @@
-"""Commands about weights: deploy-model, shrink-weights, import-checkpoint, export-checkpoint."""
+"""Commands about weights: deploy-model, shrink-weights, grow-weights, import-checkpoint, export-checkpoint."""
 
 from __future__ import annotations
 
@@ -127,6 +127,25 @@ def shrink_weights(model: Path, weights: Path, latents: str, out: Path, as_json:
     result = shrink(weights, load_config(model), out, latents)
     kept = "" if result["changed"] is None else f", {100 * result['changed']:.4f} % of the binary weights changed sign"
     emit(result, as_json, f"{out}: {result['bytes']:,} of {result['bytes_before']:,} bytes{kept}")
+
+
+@click.command("grow-weights")
+@model_file
+@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="*_float or *_full.safetensors of MODEL.yaml.")
+@click.option("--to", "deeper", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="Model file that differs from MODEL.yaml in larger depths.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="*.safetensors.")
+@json_option
+def grow_weights(model: Path, weights: Path, deeper: Path, out: Path, as_json: bool) -> None:
+    """Parameters for a deeper network that computes what MODEL.yaml computes, to go on training from."""
+    _output(out, weights, (".safetensors",))
+    from bhvit.model.config import load_config
+    from bhvit.model.train.grow import grow
+
+    result = grow(weights, load_config(model), load_config(deeper), out)
+    emit(result, as_json, f"{out}: blocks added: {sum(result['blocks'])}. Next: bhvit train {deeper} --data SPEC "
+                          f"--set start={out}")
 
 
 @click.command("import-checkpoint")
