@@ -167,7 +167,8 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
     with scratch(ctx.folder / "fifo_sizing") as work:
         model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
                                                hls_rtl=verilog, small=ctx.config.fifos == "small",
-                                               wanted=ctx.config.cycles, ultra=ctx.config.fifo_memory)
+                                               snap=ctx.config.fifos != "deep", wanted=ctx.config.cycles,
+                                               ultra=ctx.config.fifo_memory)
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model

@@ -75,12 +75,14 @@ def round_depth(high_water: int) -> int:
 
 def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[[str], None] = lambda _: None,
                seed: int = 0, hls_rtl: Mapping[str, Path] | None = None,
-               small: bool = False, wanted: int | None = None, ultra: bool = True) -> tuple[ModelWrapper, Sizing]:
+               small: bool = False, snap: bool = True, wanted: int | None = None,
+               ultra: bool = True) -> tuple[ModelWrapper, Sizing]:
     """Set the depth of every FIFO of a streaming graph.
 
     Args:
         model: streaming graph with FIFOs (see :func:`graph.insert_fifos`). work: folder for the simulator.
         hls_rtl: see :func:`.stitch.stitch`. small: look for smaller FIFOs (see :mod:`.fifo_trim`).
+        snap: look for depths that cheaper memories have (see :mod:`.fifo_snap`).
         wanted: interval that smaller FIFOs may not exceed where larger ones keep it. ultra: the device has UltraRAM.
     Raises:
         SizingFailed: the design stalls even with FIFOs of several frames, or the sized design cannot be confirmed.
@@ -171,11 +173,13 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
         log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(trimmer.depths):.2f} Mbit")
         depths, high = trimmer.depths, trimmer.high
     needed = keeps_on  # until more depth would cost a lot
+    untried = None if snap else []
     for attempt in range(ROUNDS):
         snapper = Snapper(depths, high, lambda d, what: run(frames, 0, d, what), needed, keeps_on,
                           lambda n, d: least_price(fifos[n].model_copy(update={"depth": d}), ultra), round_depth,
-                          {n: g for n, g in graph.gates(model).items() if n in depths})
+                          {n: g for n, g in graph.gates(model).items() if n in depths}, untried)
         snapper.snap()
+        untried = snapper.todo
         if snapper.last:
             if depths != snapper.depths:
                 log(f"FIFO sizing: {mbit(depths):.2f} Mbit become {mbit(snapper.depths):.2f} Mbit in cheaper memories")

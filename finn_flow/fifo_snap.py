@@ -40,6 +40,8 @@ class Snapper:
         rounded: depth for a high-water mark. engines: gate by FIFO, of those in an engine.
         last: the run in which ``depths`` kept the interval, None where even the given ones did not. failed: that run.
         ran: the depths of ``last``; those of ``depths`` that are smaller were never needed there.
+        todo: (share, FIFOs) not tried yet; given from a snapper whose depths failed, what it learned is kept, and the
+        depths, greater now, are shown to do first.
     """
 
     depths: dict[str, int]
@@ -50,6 +52,7 @@ class Snapper:
     price: Callable[[str, int], float]
     rounded: Callable[[int], int]
     engines: Mapping[str, str] = field(default_factory=dict)
+    todo: list[tuple[int, list[str]]] | None = None
     trials: int = field(default=0, init=False)
     spared: set[tuple[str, ...]] = field(default_factory=set, init=False)  # groups that are tried next
     last: tuple[SimResult, list[FifoState]] | None = field(default=None, init=False)
@@ -58,8 +61,12 @@ class Snapper:
 
     def snap(self) -> None:
         """Take what keeps the interval, within the trials."""
-        inside = [n for n in self.depths if n in self.engines]
-        todo = [(0, inside), (0, [n for n in self.depths if n not in self.engines])]
+        if self.todo is None:
+            inside = [n for n in self.depths if n in self.engines]
+            self.todo = [(0, inside), (0, [n for n in self.depths if n not in self.engines])]
+        elif not self._given_do():
+            return
+        todo = self.todo
         while todo and self.trials < TRIALS and not self.failed:
             likely = [i for i, (_, names) in enumerate(todo) if tuple(names) in self.spared]
             share, names = todo.pop(max(likely or range(len(todo)), key=lambda i: self._worth(*todo[i])))
@@ -103,7 +110,8 @@ class Snapper:
             self.last, self.ran = (result, states), depths
             return True, []
         stuck = {s.name for s in states if s.full} & set(group) if result.status else set()
-        if not self._given_do() or len(group) == 1:
+        self._given_do()
+        if len(group) == 1:
             return False, []
         if 0 < len(stuck) < len(group):
             return False, [[n for n in group if n not in stuck]]

@@ -32,6 +32,11 @@ def test_snapped_fifos_keep_function_and_interval(tmp_path, monkeypatch):
     assert 1 < len(tried) <= TRIALS and sum("input unthrottled" in line for line in lines) == 1
     waits = max(sizing.high_water, key=sizing.high_water.__getitem__)
     assert sizing.depths[waits] == fifo_sizing.round_depth(sizing.high_water[waits])
+    lines.clear()
+    _, deep = fifo_sizing.size_fifos(streaming(networks.residual(tokens=64), **FOLDINGS), tmp_path / "deep",
+                                     snap=False, log=lines.append)
+    assert not [line for line in lines if "in cheaper memories" in line] and deep.rounds < sizing.rounds
+    assert all(deep.depths[n] >= d for n, d in sizing.depths.items())
     design = stitch.stitch(model, tmp_path / "stitched")
     result, _ = DesignSim(design, tmp_path / "sim").run(x)
     assert result.status == 0 and np.array_equal(result.outputs[0], want)
@@ -138,6 +143,31 @@ def test_depths_that_do_not_do_are_not_snapped():
     s.snap()
     assert s.last is None and s.failed and not s.failed[0].good
     assert s.depths == before and tried[-1] == before and len(tried) == 2, "no more trials: the depths must grow first"
+
+
+@pytest.mark.parametrize("deadlock", [False, True])
+def test_what_a_failed_attempt_has_learned_is_kept(deadlock):
+    """f5 needs more than it was given. It gets that, which is shown first; the group of all is not tried again."""
+    s, tried = snapper({"f5": 9000} | ({"f1": 8201} if deadlock else {}), deadlock=deadlock,
+                       marks={f"f{i}": 9001 if i == 5 else 8200 + i for i in range(8)})
+    s.depths["f5"] = 8256
+    s.snap()
+    assert s.failed and len(tried) == 2
+    again = Snapper({**s.depths, "f5": 9024}, s.high, s.run, s.keeps, s.keeps_on, s.price, s.rounded, todo=s.todo)
+    again.snap()
+    assert tried[2] == {**s.depths, "f5": 9024} and again.last and not again.failed
+    groups = [{n for n, d in t.items() if d == 8192} for t in tried[3:]]
+    assert len(groups[0]) == (6 if deadlock else 4), "the group of all is not tried again"
+    assert len(groups) == again.trials <= TRIALS and again.depths["f5"] == 9024
+    assert {n for n, d in again.depths.items() if d == 8192} >= groups[0] - {"f5"}
+
+
+def test_depths_that_fail_again_cost_one_simulation():
+    s, tried = snapper({"f5": 9000})
+    s.snap()
+    again = Snapper({**s.depths, "f5": 8960}, s.high, s.run, s.keeps, s.keeps_on, s.price, s.rounded, todo=s.todo)
+    again.snap()
+    assert again.failed and len(tried) == 3 and again.todo == s.todo
 
 
 def test_unused_depth_goes_with_a_snap():
