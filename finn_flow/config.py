@@ -65,9 +65,9 @@ class BuildConfig(BaseModel):
     folding_file: Path | None = Field(None, description="FINN folding JSON")
     optimize: Literal["cost", "fit"] = Field("cost", description="foldings of least cost at fixed prices, or "
                                              "those that leave the most of what is scarce on the device")
-    fifos: Literal["fast", "deep", "small"] = Field("fast", description="depths of FIFOs: as bursts fill them, "
-                                                    "less where a cheaper memory does; deep: never less (fewest simulations); "
-                                                    "small: cut to what residuals need (up to sixteen more)")
+    fifos: Literal["fast", "deep", "small"] = Field(
+        "fast", description="depths of FIFOs: as bursts fill them, less where a cheaper memory does; deep: never less "
+                            "(fewest simulations); small: cut to what residuals need (up to sixteen more)")
     rows: Literal["rotate", "frame"] = Field("rotate", description="row order of maps: rotate it, or buffer frames")
     share: dict[int, list[int]] = Field({}, description="blocks that share engines, by stage: {3: [4, 2]} lets the "
                                         "first four blocks of stage 3 share one and the other two another")
