@@ -6,6 +6,7 @@ A build folder (FINN's names where FINN has them):
     build_dataflow.log         the step log
     model/                     network.onnx with its golden tensors, and copies of the model file and the weights
     intermediate_models/       the graph after each step, <step>.onnx
+    fifo_simulations/          only while FIFO depths are sought: results of its simulations, for an interrupted build
     report/                    estimates, fifo_sizing.json, time_per_step.json, auto_folding_config.json, cosim.json
     stitched_ip/               the design
     sim/                       compiled simulators, kept from run to run
@@ -23,6 +24,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import sys
 import time
 from contextlib import suppress
@@ -41,7 +43,7 @@ from . import finn_env, ops
 from .build_finished import cosim, design, graph_after, simulate
 from .build_folder import claim, complete, digests, load_build, lock, write
 from .build_key import code_digest, provenance, step_key
-from .build_steps import STEPS, Context, Step
+from .build_steps import SIMULATED, STEPS, Context, Step
 from .config import BuildConfig
 
 
@@ -87,6 +89,8 @@ def _build(config: BuildConfig, folder: Path, steps: tuple[Step, ...], echo: Tex
     say(f"Build: {config.model.name} for {config.board or config.device} at {config.clock_mhz:g} MHz (assumed), "
         f"output {_shown(folder)}")
     ctx = Context(folder, config, say)
+    if fresh:
+        shutil.rmtree(folder / SIMULATED, ignore_errors=True)
     times: dict[str, float] = {}
     memory: dict[str, float] = {}
     chain, model = "", None

@@ -26,6 +26,7 @@ from .fifo_snap import Snapper
 from .fifo_trim import Trimmer
 from .memory_plan import least_price
 from .sim.design import SHORT, DesignSim, FifoState
+from .sim.remembered import Remembered
 from .sim.verilate import STANDSTILL, SimResult
 from .stitch import stitch
 
@@ -75,13 +76,14 @@ def round_depth(high_water: int) -> int:
 
 def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[[str], None] = lambda _: None,
                seed: int = 0, hls_rtl: Mapping[str, Path] | None = None,
-               small: bool = False, snap: bool = True, wanted: int | None = None,
-               ultra: bool = True) -> tuple[ModelWrapper, Sizing]:
+               small: bool = False, snap: bool = True, wanted: int | None = None, ultra: bool = True,
+               kept: Path | None = None) -> tuple[ModelWrapper, Sizing]:
     """Set the depth of every FIFO of a streaming graph.
 
     Args:
         model: streaming graph with FIFOs (see :func:`graph.insert_fifos`). work: folder for the simulator.
         hls_rtl: see :func:`.stitch.stitch`. small: look for smaller FIFOs (see :mod:`.fifo_trim`).
+        kept: folder in which the result of every simulation is kept, and looked for; None: nothing is kept.
         snap: look for depths that cheaper memories have (see :mod:`.fifo_snap`).
         wanted: interval that smaller FIFOs may not exceed where larger ones keep it. ultra: the device has UltraRAM.
     Raises:
@@ -93,7 +95,10 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     big = graph.set_depths(copy.deepcopy(model), bounds)
     design = stitch(big, Path(work) / "stitched_unlimited", hls_rtl)
     short = EXPECTED_FRAMES * design.max_cycles < SHORT
+    sim: DesignSim | Remembered
     sim = DesignSim(design, Path(work) / "sim", "sizing", optimize="-O0" if short else "-O1", jobs=jobs)
+    if kept is not None:
+        sim = Remembered(sim, kept, log)
     rng = np.random.default_rng(seed)
     st = design.inputs[0]
     cycles = rounds = 0

@@ -44,6 +44,43 @@ def test_depths_found_by_simulation(tmp_path):
     assert max(info["fifo_depths"].values()) > 2 and info["total_fifo_size_kiB"] > 0
 
 
+def test_an_interrupted_search_goes_on_from_its_last_simulation(tmp_path, monkeypatch):
+    simulate, ran = DesignSim.run, []
+
+    def counted(self, *args, **kwargs):
+        if len(ran) == stop:
+            raise KeyboardInterrupt
+        ran.append(kwargs)
+        return simulate(self, *args, **kwargs)
+
+    monkeypatch.setattr(DesignSim, "run", counted)
+    model, kept, lines = streaming(networks.residual(tokens=24), **FOLDINGS), tmp_path / "kept", []
+    stop = -1
+    _, whole = fifo_sizing.size_fifos(model, tmp_path / "fifo")
+    assert len(ran) == whole.rounds > 1
+    stop, ran[:] = 1, []
+    with pytest.raises(KeyboardInterrupt):
+        fifo_sizing.size_fifos(model, tmp_path / "fifo", kept=kept)
+    assert len(list(kept.iterdir())) == 1
+    stop, ran[:] = -1, []
+    _, again = fifo_sizing.size_fifos(model, tmp_path / "fifo", kept=kept, log=lines.append)
+    assert len(ran) == whole.rounds - 1 and sum("before the interruption" in line for line in lines) == 1
+    assert (again.depths, again.high_water, again.interval, again.latency, again.leaving) == (
+        whole.depths, whole.high_water, whole.interval, whole.latency, whole.leaving)
+    # a damaged file, other data and another design are simulated
+    for file in kept.iterdir():
+        file.write_text(file.read_text()[:-9])
+    ran.clear()
+    fifo_sizing.size_fifos(model, tmp_path / "fifo", kept=kept)
+    assert len(ran) == whole.rounds
+    ran.clear()
+    fifo_sizing.size_fifos(model, tmp_path / "fifo", kept=kept, seed=1)
+    assert len(ran) >= whole.rounds
+    ran.clear()
+    fifo_sizing.size_fifos(streaming(networks.residual(tokens=24)), tmp_path / "fifo", kept=kept)
+    assert len(ran) > 1
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_model_of_fifos_has_their_cycles(seed, tmp_path):
     """With depths given, trials take the cycles of the design with such FIFOs, stalls included."""

@@ -1,0 +1,61 @@
+"""Simulations that are kept: what was simulated before an interruption is not simulated again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .design import DesignSim, FifoState
+from .verilate import SimResult
+
+
+class Remembered:
+    """Runs of a simulator of kind "sizing", each in a file of its own under a digest of all that it follows from.
+
+    sim: the simulator; folder: where results are kept, made when there is one. What a file cannot give is simulated.
+    """
+
+    def __init__(self, sim: DesignSim, folder: Path, log: Callable[[str], None] = lambda _: None) -> None:
+        self.sim, self.folder, self.log = sim, folder, log
+        images = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(sim.design.memories.iterdir())}
+        self._design = [sim.work.name, images]
+
+    def run(self, frames: np.ndarray, *, throttle: int = 0, patience: int | None = None,
+            depths: Mapping[str, int] | None = None, closed: str | None = None) -> tuple[SimResult, list[FifoState]]:
+        """As `DesignSim.run`; a result that was kept has no outputs and no log."""
+        data = hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()
+        cause = [self._design, data, list(frames.shape), throttle, patience, sorted((depths or {}).items()), closed]
+        file = self.folder / (hashlib.sha256(json.dumps(cause).encode()).hexdigest()[:24] + ".json")
+        known = _read(file)
+        if known:
+            self.log("FIFO sizing: simulated before the interruption:")
+            return known
+        result, states = self.sim.run(frames, throttle=throttle, patience=patience,
+                                      depths=None if depths is None else dict(depths), closed=closed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps({
+            "status": result.status, "cycles": result.cycles, "seconds": result.seconds,
+            "input_frame_cycles": _plain(result.input_frame_cycles),
+            "output_frame_cycles": _plain(result.output_frame_cycles), "states": [asdict(s) for s in states]}))
+        partial.rename(file)
+        return result, states
+
+
+def _plain(cycles: list[Any]) -> list[list[int]]:
+    return [[int(c) for c in stream] for stream in cycles]
+
+
+def _read(file: Path) -> tuple[SimResult, list[FifoState]] | None:
+    try:
+        kept = json.loads(file.read_text())
+        states = [FifoState(**s) for s in kept.pop("states")]
+        return SimResult(outputs=[], log="", **kept), states
+    except (OSError, ValueError, TypeError, KeyError):  # none, or not whole: simulate
+        return None
