@@ -67,10 +67,11 @@ bench: setup ## simulation speed, build times, cycles estimated/simulated, LUTs 
 bench-tiny: setup ## BHViT-tiny at 224x224 for a ZCU104: build, simulation, synthesis (DATA=imagefolder:DIR: photographs)
 	$(BIN)/bhvit bench-tiny --data $(DATA)
 
-bench-tiny-all: bench-tiny ## the same for ZCU102 and KV260, and BHViT-small (simulated, not synthesized)
+bench-tiny-all: bench-tiny ## the same for ZCU102 and KV260, and BHViT-small (simulated, not synthesized); ablations
 	$(BIN)/bhvit bench-tiny configs/build/bhvit_tiny_zcu102.yaml --data $(DATA) -n 8 --skip synth
 	$(BIN)/bhvit bench-tiny configs/build/bhvit_tiny_kv260.yaml --data $(DATA) -n 8 --skip synth
 	$(BIN)/bhvit bench-tiny configs/build/bhvit_small_zcu104.yaml --data $(DATA) -n 8 --stalled 2 --skip synth
+	$(BIN)/bhvit explore ablation configs/build/bhvit_tiny_zcu104.yaml
 
 doctor: setup ## what is installed, what is missing, and what that disables
 	$(BIN)/bhvit doctor
