@@ -17,23 +17,28 @@ data_option = click.option("--data", required=True, help="digits, cifar10:DIR, i
 
 def _options(pairs: tuple[str, ...], legal: dict[str, Any]) -> dict[str, Any]:
     """`key=value` pairs as a dictionary; YAML rules for the values."""
-    import difflib
-
     import yaml
 
     out = {}
     for pair in pairs:
         key, sep, value = pair.partition("=")
         if not sep or key not in legal:
-            near = difflib.get_close_matches(key, legal, n=1)
             raise UserError(f"`--set {pair}` sets nothing.", where="command line",
                             why="key=value is needed" if not sep else f"there is no option `{key}`",
-                            do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")
+                            do=_instead(key, legal))
         try:
             out[key] = yaml.safe_load(value)
         except yaml.YAMLError as e:
             raise UserError(f"`--set {pair}`: the value is no YAML.", "command line", " ".join(str(e).split())) from e
     return out
+
+
+def _instead(key: str, legal: dict[str, Any]) -> str:
+    """What to write instead of an unknown key."""
+    import difflib
+
+    near = difflib.get_close_matches(key, legal, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}"
 
 
 def load_network(model: Path, weights: Path | None, random_weights: int | None) -> tuple[Any, Any]:
@@ -101,8 +106,6 @@ def train_options(pairs: tuple[str, ...], recipe: Path | None = None, **defaults
 
 def _recipe(path: Path | None, legal: dict[str, Any]) -> dict[str, Any]:
     """The options in a YAML file."""
-    import difflib
-
     import yaml
 
     if path is None:
@@ -117,9 +120,7 @@ def _recipe(path: Path | None, legal: dict[str, Any]) -> dict[str, Any]:
                         "see configs/train/ for examples")
     for key in found:
         if key not in legal:
-            near = difflib.get_close_matches(str(key), legal, n=1)
-            raise UserError(f"There is no option `{key}`.", str(path),
-                            do=f"did you mean `{near[0]}`?" if near else f"legal keys: {', '.join(legal)}")
+            raise UserError(f"There is no option `{key}`.", str(path), do=_instead(str(key), legal))
     return found
 
 

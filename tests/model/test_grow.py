@@ -1,5 +1,8 @@
 """Deeper networks that begin as shallower ones: the same function, gradients everywhere, refusals."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,22 +14,11 @@ from bhvit.model.network import BHViT
 from bhvit.model.train.full_precision import relax
 from bhvit.model.train.grow import grow
 
+sys.path.insert(0, str(Path(__file__).parent))
+from model_nets import random_float
+
 SMALL = dict(name="small", image_size=16, image_channels=1, classes=10, stem_patch=2, widths=(16, 16, 32, 32),
              depths=(1, 1, 1, 1), heads=(2, 2), window=1, pool_padding=0)
-
-
-def lively(cfg) -> BHViT:
-    torch.manual_seed(1)
-    net = BHViT(cfg).train()
-    with torch.no_grad():
-        for p in net.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-        net(images())
-    return net.eval()
-
-
-def images() -> torch.Tensor:
-    return torch.randint(0, 256, (8, 16, 16, 1), generator=torch.Generator().manual_seed(2)).float()
 
 
 @pytest.mark.parametrize("kind", ["float", "full"])
@@ -36,7 +28,7 @@ def images() -> torch.Tensor:
     ((1, 1, 2, 2), {"attention": "gsb", "shift": "pure", "merge_tokens": "off"})])
 def test_the_same_function(tmp_path, depths, changes, kind):
     small, large = (ModelConfig(**SMALL | changes | given) for given in ({}, {"name": "large", "depths": depths}))
-    net = lively(small)
+    net, images = random_float(small)
     weights.save(tmp_path / "s.safetensors", net.state_dict(), small, kind=kind)
     told = grow(tmp_path / "s.safetensors", small, large, tmp_path / "l.safetensors")
     assert told["blocks"] == [b - 1 for b in depths]
@@ -46,25 +38,25 @@ def test_the_same_function(tmp_path, depths, changes, kind):
     if kind == "full":
         relax(net), relax(deep)
     with torch.no_grad():
-        assert torch.equal(deep(images()), net(images()))
+        assert torch.equal(deep(images), net(images))
     # a new block takes part from the first step: its last scales have a gradient, and then the rest of it
     deep.train()
     optimizer = torch.optim.SGD(deep.parameters(), 0.1)
     for _ in range(2):
         optimizer.zero_grad()
-        deep(images()).square().sum().backward()
+        deep(images).square().sum().backward()
         optimizer.step()
     for stage in range(4):
         for block in deep.vit.encoder.blocks(stage)[1:]:
             still = [n for n, p in block.named_parameters() if p.grad is None or not p.grad.any()]
             assert not [n for n in still if "dense.weight" in n or "cov" in n], still
     with torch.no_grad():
-        assert not torch.equal(deep.eval()(images()), net(images()))
+        assert not torch.equal(deep.eval()(images), net(images))
 
 
 def test_refusals(tmp_path):
     small = ModelConfig(**SMALL)
-    net = lively(small)
+    net, images = random_float(small)
     weights.save(tmp_path / "s.safetensors", net.state_dict(), small, kind="float")
     for changes, phrase in (({"depths": (1, 1, 0, 1)}, "lose blocks"), ({"depths": (2, 1, 1, 1), "heads": (4, 4)},
                                                                        "more than their depths")):
@@ -74,7 +66,7 @@ def test_refusals(tmp_path):
             large = small.model_copy(update=changes)
         with pytest.raises(UserError, match=phrase):
             grow(tmp_path / "s.safetensors", small, large, tmp_path / "l.safetensors")
-    net.freeze(images().to(torch.uint8))
+    net.freeze(images.to(torch.uint8))
     weights.save(tmp_path / "d.safetensors", net.deployed_state(), small)
     with pytest.raises(UserError, match="Only parameters of a float phase"):
         grow(tmp_path / "d.safetensors", small, small, tmp_path / "l.safetensors")
@@ -87,7 +79,7 @@ def test_command(tmp_path, capsys):
             f"name: {name}\nimage_size: 16\nimage_channels: 1\nclasses: 10\nstem_patch: 2\nwidths: [16, 16, 32, 32]\n"
             f"{line}\nheads: [2, 2]\nwindow: 1\npool_padding: 0\n")
     small = ModelConfig(**SMALL)
-    weights.save(tmp_path / "s.safetensors", lively(small).state_dict(), small, kind="float")
+    weights.save(tmp_path / "s.safetensors", random_float(small)[0].state_dict(), small, kind="float")
     with pytest.raises(SystemExit) as left:
         main(["grow-weights", str(tmp_path / "small.yaml"), "--weights", str(tmp_path / "s.safetensors"), "--to",
               str(tmp_path / "large.yaml"), "-o", str(tmp_path / "l.safetensors")])
