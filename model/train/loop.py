@@ -91,9 +91,11 @@ class Loop:
             self.ema.restore(entry["ema"])
 
     def _pass(self, entry: dict, phases: dict, epoch: int, loss: float, hits: float, rate: float) -> None:
-        """After an epoch without validation: a row in the records, a checkpoint if the last one is old."""
+        """After an epoch without validation: a row in the records; a checkpoint if the last is old or the stable part
+        of schedule wsd ends, from where a run can be extended."""
         self._end(entry, epoch, loss, hits, rate, math.nan, math.nan, math.nan)
-        if self.run.processes.any(self.run.due()):
+        stable = self.options.schedule == "wsd" and epoch == self.options.stable_epochs(self.epochs)
+        if self.run.processes.any(self.run.due()) or stable:
             self.run.processes.average_buffers(self.net)
             self._keep(entry)
             self.run.save(phases)

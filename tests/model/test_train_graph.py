@@ -152,6 +152,15 @@ def test_a_run_stopped_between_validations_ends_with_the_same_numbers(spec, tmp_
     assert history(tmp_path / "whole") == history(tmp_path / "parts")
 
 
+def test_a_run_is_extended_from_a_stable_part_that_ends_without_validation(spec, tmp_path):  # noqa: F811
+    options = dict(batch_size=40, deploy=False, ema=0.9, schedule="wsd", decay=0.2, warmup_epochs=1, validate_every=3)
+    run(spec, tmp_path / "whole", **options, epochs=7)
+    run(spec, tmp_path / "extended", **options, epochs=5)
+    assert (tmp_path / "extended" / "stable.pt").exists()  # epoch 4, between two validations
+    run(spec, tmp_path / "extended", **options, epochs=7)
+    assert history(tmp_path / "extended") == history(tmp_path / "whole")
+
+
 def test_the_test_images_can_wait(spec, tmp_path, monkeypatch):  # noqa: F811
     metrics = run(spec, tmp_path, epochs=1, finetune_epochs=1, batch_size=40, calibration_images=32, test=False)
     assert not [key for key in metrics if "test" in key] and (tmp_path / "mini.safetensors").exists()
