@@ -4,7 +4,7 @@
 // The memory holds beats of the accelerator's streams (IN_BYTES and OUT_BYTES bytes each) without gaps.
 // Reset by DMACR, or by the control block (`drain` until `drained`, then `clear`): no burst is begun, those that were
 // begun are completed, then everything here is reset. `in_beat`, `out_beat` mark the beats that move. `hold`: the
-// accelerator gets no beat (its constants are not there yet); it falls when nothing is under way.
+// accelerator gets no further beat (its constants are not there yet); one that waits already stays (AXI4-Stream).
 module bhvit_dma
   import bhvit_registers::*;
 #(
@@ -126,7 +126,7 @@ module bhvit_dma
 
   logic [AXI_BITS-1:0] word_in, word_out;
   logic [BW-1:0] bytes_in, want;
-  logic word_in_valid, word_in_ready, word_out_valid, word_out_ready, beat_valid;
+  logic word_in_valid, word_in_ready, word_out_valid, word_out_ready, beat_valid, open;
   bhvit_axi_read #(.DW(AXI_BITS), .BURST(BURST), .OUTSTANDING(OUTSTANDING), .LB(LENGTH_BITS)) u_read (
       .clk, .rst, .start(start_mm2s), .halt, .addr(addr_mm2s), .length(length_mm2s), .busy(busy_mm2s),
       .quiet(quiet_mm2s), .done(done_mm2s), .error(error_mm2s), .out_data(word_in), .out_bytes(bytes_in), .out_last,
@@ -138,8 +138,11 @@ module bhvit_dma
   bhvit_bytes #(.IB(B), .OB(IN_BYTES)) u_in (
       .clk, .rst, .in_data(word_in), .in_bytes(bytes_in), .in_valid(word_in_valid), .in_ready(word_in_ready),
       .out_data(m_axis_tdata), .out_bytes(IW'(IN_BYTES)), .out_valid(beat_valid),
-      .out_ready(m_axis_tready && !hold));
-  assign m_axis_tvalid = beat_valid && !hold;
+      .out_ready(m_axis_tready && open));
+  assign m_axis_tvalid = beat_valid && open;
+  always_ff @(posedge clk)
+    if (rst) open <= 1'b0;
+    else if (!m_axis_tvalid || m_axis_tready) open <= !hold;
   bhvit_bytes #(.IB(OUT_BYTES), .OB(B)) u_out (
       .clk, .rst, .in_data(s_axis_tdata), .in_bytes(OW'(OUT_BYTES)), .in_valid(s_axis_tvalid),
       .in_ready(s_axis_tready), .out_data(word_out), .out_bytes(want), .out_valid(word_out_valid),

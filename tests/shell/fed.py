@@ -3,6 +3,7 @@ ones behind it, or constant sets that are asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +20,29 @@ from tests.flow import networks
 FOLDINGS = {"stem": {"PE": 10}, "mix": {"PE": 5, "SIMD": 10}}
 #: words of 10 bytes from memory; words of 50 bits to load
 BOTH = {"stem": "WEIGHT=stream", "mix": "WEIGHT=ultra"}
+#: put into the DMA: a beat that waits for the accelerator stays until it is taken
+STAYS = ("dma", "in_beat  <= m_axis_tvalid && m_axis_tready;", """in_beat  <= m_axis_tvalid && m_axis_tready;
+    waits <= m_axis_tvalid && !m_axis_tready && !rst;
+    if (waits && !m_axis_tvalid && !rst) $fatal(1, "TVALID was taken back");
+  end
+  logic waits;
+  always_ff @(posedge clk) begin""")
 
 
 class Shelled:
     """A compiled design with its frames.
 
-    made: design and packed frames, of `fed` or `fetching`; mutation: NAME of bhvit_NAME.sv, text in it and what stands
-    in its place; slots: frames in memory; values: of ShellParameters.
+    made: design and packed frames, of `fed` or `fetching`; mutations: NAME of bhvit_NAME.sv, text in it and what stands
+    in its place, of each; slots: frames in memory; values: of ShellParameters.
     """
 
     def __init__(self, folder: Path, made: tuple[Design, np.ndarray, np.ndarray],
-                 mutation: tuple[str, str, str] | None = None, slots: int = 20, **values: int) -> None:
+                 mutations: Sequence[tuple[str, str, str]] = (), slots: int = 20, **values: int) -> None:
         self.design, self.x, self.y = made
         self.p, self.slots = ShellParameters.of(self.design, 100.0, **values), slots
         self.outside = Outside.of(self.design)
         sources = design_sources(self.design)
-        if mutation:
-            file, old, new = mutation
+        for file, old, new in mutations:
             changed = folder / f"bhvit_{file}.sv"
             text = next(f for f in sources if f.name == changed.name).read_text()
             assert text.count(old) == 1, f"the text of the mutation is there {text.count(old)} times"

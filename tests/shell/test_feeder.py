@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +25,18 @@ from bhvit.finn_flow.shell.driver import (
 )
 from bhvit.finn_flow.shell.loader import table
 from bhvit.finn_flow.shell.sim import ProtocolViolation, ShellSim
+from bhvit.finn_flow.sim.verilate import SimulationError
 from bhvit.finn_flow.stitch import Design
 
-from .fed import BOTH, Shelled, fed
+from .fed import BOTH, STAYS, Shelled, fed
 
 FRAMES = 120
 
 
 class Fed(Shelled):
-    def __init__(self, folder: Path, styles: dict[str, str] = BOTH, mutation: tuple[str, str, str] | None = None,
+    def __init__(self, folder: Path, styles: dict[str, str] = BOTH, mutations: Sequence[tuple[str, str, str]] = (),
                  **values: int) -> None:
-        super().__init__(folder, fed(folder / "design", styles, FRAMES), mutation, **values)
+        super().__init__(folder, fed(folder / "design", styles, FRAMES), (*mutations, STAYS), **values)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,34 @@ def test_a_second_load(running, both):
             frames(running, both)
 
 
+def load_while_frames_move(running, both) -> None:
+    sim, host, feeder, _ = running
+    feeder.start_weights()
+    assert feeder.load(20_000, True) == DONE
+    for cycles in range(60, 400, 17):  # whatever the input is at: most beats wait, since each is multiplied often
+        frames(running, both, 1)
+        host.begin(0, 60 * both.x.shape[1], 0x8000, 60 * both.y.shape[1])
+        sim.ask("run", cycles)
+        assert feeder.load(20_000, True) == DONE
+        host.finish()  # those frames may be wrong: constants were written under them
+        host.soft_reset()
+
+
+def test_a_load_while_frames_move_takes_no_beat_back(running, both):
+    load_while_frames_move(running, both)
+
+
+@pytest.mark.full
+def test_a_beat_taken_back_is_noticed(tmp_path):
+    """`hold` at once; what stops the simulation is STAYS, and only that differs from the test before."""
+    design = Fed(tmp_path, mutations=[("dma", "else if (!m_axis_tvalid || m_axis_tready) open", "else open")])
+    with ShellSim(design.exe, design.design.memories, 3) as sim:
+        place(memory := sim.memory(0, 1 << 16), 0, design.x.tobytes())
+        feeder = Feeder(sim, design.outside, check.CONSTANTS, 8, np.random.default_rng(3))
+        with pytest.raises(SimulationError, match="it ended"):
+            load_while_frames_move((sim, Host(sim, 30_000), feeder, memory), design)
+
+
 def test_too_many_streams_are_refused(both):
     d = both.design
     weights = [{**d.weights[0], "port": f"weight{i}_V"} for i in range(9)]
@@ -183,7 +213,7 @@ QUICK = ("the last word of a load", "a word too many in a pass")
 @pytest.mark.parametrize("name", [pytest.param(m, marks=() if m in QUICK else pytest.mark.full) for m in MUTATIONS])
 def test_a_defect_is_noticed(name, tmp_path):
     *mutation, words = MUTATIONS[name]
-    design = Fed(tmp_path, mutation=tuple(mutation))
+    design = Fed(tmp_path, mutations=[tuple(mutation)])
     said = None
     for seed in range(6):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ FRAMES = 60
 
 
 class Fetching(Shelled):
-    def __init__(self, folder: Path, mutation: tuple[str, str, str] | None = None, **values: int) -> None:
-        super().__init__(folder, fetching(folder / "design", FRAMES), mutation, slots=12, **values)
+    def __init__(self, folder: Path, mutations: Sequence[tuple[str, str, str]] = (), **values: int) -> None:
+        super().__init__(folder, fetching(folder / "design", FRAMES), mutations, slots=12, **values)
 
 
 @pytest.fixture(scope="module")
@@ -43,4 +44,4 @@ def test_every_kind(tmp_path, values):
 def test_a_defect_is_noticed(tmp_path):
     """The offset of a request is lost: every set is that of the first block."""
     lost = ("sets", "addr + {32'd0, ask_data[31:0]}", "addr + 64'(ask_data[31:0] & 0)")
-    assert Fetching(tmp_path, lost, axi_bits=128).run(1).first_difference is not None
+    assert Fetching(tmp_path, [lost], axi_bits=128).run(1).first_difference is not None
