@@ -30,6 +30,7 @@ from bhvit.model.packing import pack, unpack
 
 FORMAT, VERSION = "bhvit-weights", 1
 TEACHERS = {"full": " --full-precision", "convnet": " --set network=convnet"}  # kind -> options that train it
+IMAGES = ("image_size", "image_channels", "classes", "mean", "std")  # entries that a convolutional teacher depends on
 RETRAIN = "train the network (`bhvit train`), or give the weights of this configuration"
 
 
@@ -57,7 +58,8 @@ def save(path: str | Path, state: dict, cfg, metrics: dict | None = None, kind: 
 
 def load(path: str | Path, cfg, kind: str = "deployed") -> dict[str, torch.Tensor]:
     """Read the deployed network (or the float parameters) of this configuration; UserError if the file is not
-    exactly that. Float parameters also serve a configuration with other `bits`, which fixed point alone depends on."""
+    exactly that. Float parameters also serve a configuration with other `bits`, which fixed point alone depends on; a
+    convolutional teacher every network for the same images."""
     path = Path(path)
     arrays, metadata = _read(path)
     if metadata["kind"] != kind:
@@ -126,8 +128,10 @@ def _other_kind(given: str, needed: str) -> str:
 
 
 def _differing(metadata: dict, cfg) -> list[str]:
-    """Entries of the model file that float parameters depend on and that differ: all but the widths of fixed point."""
-    return [key for key in _entries_that_differ(metadata, cfg) if not key.startswith("bits.")]
+    """Entries of the model file that parameters before fixed point depend on and that differ: all but its widths; of a
+    convolutional teacher those of the images."""
+    differ = [key for key in _entries_that_differ(metadata, cfg) if not key.startswith("bits.")]
+    return [key for key in differ if metadata["kind"] != "convnet" or key in IMAGES]
 
 
 def _entries_that_differ(metadata: dict, cfg) -> dict[str, tuple]:
@@ -140,7 +144,9 @@ def _entries_that_differ(metadata: dict, cfg) -> dict[str, tuple]:
 
 
 def _difference(metadata: dict, cfg) -> str:
-    differing = list(_entries_that_differ(metadata, cfg).items())
+    differ = _entries_that_differ(metadata, cfg)
+    decisive = differ if metadata["kind"] == "deployed" else _differing(metadata, cfg)
+    differing = [(key, differ[key]) for key in decisive]
     listed = "; ".join(f"{key}: {there} in the file, {here} here" for key, (there, here) in differing[:4])
     more = " ..." if differing[4:] else ""
     return f"made for {metadata['config_name']}, asked for {_name(cfg)}: {listed}{more}"

@@ -84,6 +84,14 @@ def test_name_does_not_matter_but_the_network_does(tmp_path):
     assert "classes: 3 in the file, 4 here" in caught.value.why
 
 
+def test_a_convolutional_teacher_serves_every_network_of_its_images(tmp_path):
+    path = weights.save(tmp_path / "w", some_state(), stub(), kind="convnet")
+    assert same(weights.load(path, stub(depths=(2, 2, 2, 1), bits={"slope": 12}), "convnet"), some_state())
+    with pytest.raises(UserError, match="another configuration") as caught:
+        weights.load(path, stub(depths=(2, 2, 2, 1), image_channels=3, mean=(0.5,) * 3, std=(0.5,) * 3), "convnet")
+    assert "image_channels: 1 in the file, 3 here" in caught.value.why and "depths" not in caught.value.why
+
+
 def test_missing(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         weights.load(tmp_path / "none", stub())
