@@ -6,7 +6,8 @@ A build folder (FINN's names where FINN has them):
     build_dataflow.log         the step log
     model/                     network.onnx with its golden tensors, and copies of the model file and the weights
     intermediate_models/       the graph after each step, <step>.onnx
-    fifo_simulations/          only while FIFO depths are sought: results of its simulations, for an interrupted build
+    fifo_simulations/          results of the simulations behind the depths of FIFOs, for a build that was
+                               interrupted or gets other weights
     report/                    estimates, fifo_sizing.json, time_per_step.json, auto_folding_config.json, cosim.json
     stitched_ip/               the design
     sim/                       compiled simulators, kept from run to run

@@ -64,7 +64,7 @@ class Step:
     checked: bool = True
 
 
-#: folder of a build for the simulations of a search for FIFO depths that has not ended
+#: folder of a build for the simulations behind its FIFO depths
 SIMULATED = "fifo_simulations"
 
 
@@ -168,13 +168,12 @@ def step_size_fifos(ctx: Context, model: ModelWrapper | None) -> ModelWrapper:
         for line in implementation.lines(table):
             ctx.say("  " + line)
     implementation.refuse_without_verilog(model, verilog, ctx.folder)  # depths are those of the design as it is
-    kept = ctx.folder / SIMULATED  # an interrupted search goes on from its last simulation
+    kept = ctx.folder / SIMULATED  # an interrupted search goes on from them, and one for other weights takes them
     with scratch(ctx.folder / "fifo_sizing") as work:
         model, sizing = fifo_sizing.size_fifos(model, work, jobs=ctx.config.jobs, log=lambda t: ctx.say("  " + t),
                                                hls_rtl=verilog, small=ctx.config.fifos == "small",
                                                snap=ctx.config.fifos != "deep", wanted=ctx.config.cycles,
                                                ultra=ctx.config.fifo_memory, kept=kept)
-    shutil.rmtree(kept, ignore_errors=True)
     data = fifo_sizing.report(model, sizing)
     (ctx.report / "fifo_sizing.json").write_text(json.dumps(data, indent=2) + "\n")
     return model

@@ -83,7 +83,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     Args:
         model: streaming graph with FIFOs (see :func:`graph.insert_fifos`). work: folder for the simulator.
         hls_rtl: see :func:`.stitch.stitch`. small: look for smaller FIFOs (see :mod:`.fifo_trim`).
-        kept: folder in which the result of every simulation is kept, and looked for; None: nothing is kept.
+        kept: folder in which the result of every simulation is kept, and looked for (see :mod:`.sim.remembered`); those
+            of other designs go once depths are found. None: nothing is kept.
         snap: look for depths that cheaper memories have (see :mod:`.fifo_snap`).
         wanted: interval that smaller FIFOs may not exceed where larger ones keep it. ultra: the device has UltraRAM.
     Raises:
@@ -96,7 +97,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
     design = stitch(big, Path(work) / "stitched_unlimited", hls_rtl)
     short = EXPECTED_FRAMES * design.max_cycles < SHORT
     sim: DesignSim | Remembered
-    sim = DesignSim(design, Path(work) / "sim", "sizing", optimize="-O0" if short else "-O1", jobs=jobs)
+    sim = DesignSim(design, Path(work) / "sim", "sizing", optimize="-O0" if short else "-O1", jobs=jobs,
+                    later=kept is not None)
     if kept is not None:
         sim = Remembered(sim, kept, log)
     rng = np.random.default_rng(seed)
@@ -202,6 +204,8 @@ def size_fifos(model: ModelWrapper, work: Path, *, jobs: int = 2, log: Callable[
                 steady = reached(result)
                 if not keeps(result):
                     break
+            if isinstance(sim, Remembered):
+                sim.tidy()
             return graph.set_depths(model, depths), Sizing(
                 depths, high, reached(result), result.latency, frames, cycles, rounds, states,
                 np.diff(result.output_frame_cycles[0]).tolist())

@@ -58,11 +58,11 @@ class DesignSim:
         design: the design. work: folder for compiled simulators; each content has its own subfolder and is reused.
         kind: "run" (statistics), "trace" (also every beat of every FIFO, slow) or "sizing" (run-time FIFO depths).
         optimize: g++ level. "-O0" compiles five times faster than "-O1" and runs at 0.6 of its speed; "-O2" runs about
-            an eighth faster and compiles more than twice as long. jobs: compilers.
+            an eighth faster and compiles more than twice as long. jobs: compilers. later: compile with the first run.
     """
 
     def __init__(self, design: Design, work: Path, kind: str = "run", optimize: str = "-O1",
-                 jobs: int = 2) -> None:
+                 jobs: int = 2, later: bool = False) -> None:
         self.design, self.kind = design, kind
         sources = [FIFO_MODEL if kind == "sizing" and f.name == "bv_fifo.sv" else f for f in design.sources]
         defines = {"run": ["BV_STATS"], "trace": ["BV_STATS", "BV_TRACE"], "sizing": []}[kind]
@@ -71,13 +71,21 @@ class DesignSim:
         for f in sources:
             h.update(f.name.encode() + b"\0" + f.read_bytes())
         self.work = Path(work) / f"{kind}_{h.hexdigest()[:16]}"
-        self.exe = self.work / "sim"
-        if not self.exe.exists():
+        self._built = self.work / "sim"
+        self._make = lambda: self._compile(sources, defines, optimize, split, jobs)
+        if not later:
+            _ = self.exe
+
+    @property
+    def exe(self) -> Path:
+        """The compiled simulator."""
+        if not self._built.exists():
             self.work.parent.mkdir(parents=True, exist_ok=True)
             with self.work.with_name(self.work.name + ".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # two simulations of the same design compile it once
-                if not self.exe.exists():
-                    self._compile(sources, defines, optimize, split, jobs)
+                if not self._built.exists():
+                    self._make()
+        return self._built
 
     def _compile(self, sources: list[Path], defines: list[str], optimize: str, split: int, jobs: int) -> None:
         partial = self.work.with_name(self.work.name + ".partial")

@@ -1,4 +1,4 @@
-"""Simulations that are kept: what was simulated before an interruption is not simulated again."""
+"""Simulations that are kept: neither an interrupted search nor a network trained further simulates the same again."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from .verilate import SimResult
 
 
 class Remembered:
-    """Runs of a simulator of kind "sizing", each in a file of its own under a digest of all that it follows from.
+    """Runs of a simulator of kind "sizing", each in a file of its own under a digest of all that its timing comes from.
+
+    The values of constants are no part of it: layers wait for streams, never for what these carry (`bhvit cosim`
+    simulates the pace of the sized design with them). Their sizes and the RTL are. The simulator is compiled only where
+    something is left to simulate.
 
     sim: the simulator; folder: where results are kept, made when there is one. What a file cannot give is simulated.
     """
 
     def __init__(self, sim: DesignSim, folder: Path, log: Callable[[str], None] = lambda _: None) -> None:
         self.sim, self.folder, self.log = sim, folder, log
-        images = {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(sim.design.memories.iterdir())}
-        self._design = [sim.work.name, images]
+        sizes = {f.name: f.stat().st_size for f in sorted(sim.design.memories.iterdir())}
+        self._design = [sim.work.name, sizes]
+        self._asked: set[Path] = set()
 
     def run(self, frames: np.ndarray, *, throttle: int = 0, patience: int | None = None,
             depths: Mapping[str, int] | None = None, closed: str | None = None) -> tuple[SimResult, list[FifoState]]:
@@ -32,9 +37,10 @@ class Remembered:
         data = hashlib.sha256(np.ascontiguousarray(frames).tobytes()).hexdigest()
         cause = [self._design, data, list(frames.shape), throttle, patience, sorted((depths or {}).items()), closed]
         file = self.folder / (hashlib.sha256(json.dumps(cause).encode()).hexdigest()[:24] + ".json")
+        self._asked.add(file)
         known = _read(file)
         if known:
-            self.log("FIFO sizing: simulated before the interruption:")
+            self.log("FIFO sizing: simulated before:")
             return known
         result, states = self.sim.run(frames, throttle=throttle, patience=patience,
                                       depths=None if depths is None else dict(depths), closed=closed)
@@ -46,6 +52,11 @@ class Remembered:
             "output_frame_cycles": _plain(result.output_frame_cycles), "states": [asdict(s) for s in states]}))
         partial.rename(file)
         return result, states
+
+    def tidy(self) -> None:
+        """Remove what no run has asked for: results of other designs."""
+        for file in set(self.folder.iterdir()) - self._asked:
+            file.unlink()
 
 
 def _plain(cycles: list[Any]) -> list[list[int]]:

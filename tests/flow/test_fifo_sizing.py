@@ -64,9 +64,17 @@ def test_an_interrupted_search_goes_on_from_its_last_simulation(tmp_path, monkey
     assert len(list(kept.iterdir())) == 1
     stop, ran[:] = -1, []
     _, again = fifo_sizing.size_fifos(model, tmp_path / "fifo", kept=kept, log=lines.append)
-    assert len(ran) == whole.rounds - 1 and sum("before the interruption" in line for line in lines) == 1
+    assert len(ran) == whole.rounds - 1 and sum("simulated before" in line for line in lines) == 1
     assert (again.depths, again.high_water, again.interval, again.latency, again.leaving) == (
         whole.depths, whole.high_water, whole.interval, whole.latency, whole.leaving)
+    # other weights: the same RTL, so nothing is simulated or compiled
+    ran.clear()
+    other = tmp_path / "retrained"
+    _, found = fifo_sizing.size_fifos(streaming(networks.residual(tokens=24, seed=5), **FOLDINGS), other, kept=kept)
+    assert not ran and found.depths == whole.depths and not (other / "sim").exists()
+    before, after = ({f.name: f.read_bytes() for f in (d / "stitched_unlimited/mem").iterdir()}
+                     for d in (tmp_path / "fifo", other))
+    assert before.keys() == after.keys() and before != after
     # a damaged file, other data and another design are simulated
     for file in kept.iterdir():
         file.write_text(file.read_text()[:-9])
