@@ -53,23 +53,19 @@ def stored(tensor: Tensor) -> int:
     return count
 
 
-def step_traffic(cfg: ModelConfig, batch_size: int = 8, build=None) -> dict:
+def step_traffic(cfg: ModelConfig, batch_size: int = 8) -> dict:
     """One step of the float phase: forward, cross-entropy, backward, without optimizer and teacher.
 
-    build: makes the network from cfg (default BHViT). Returns {"operations", "megabytes_per_image", "batch_size"};
-    weights are read once per step, so a larger batch moves a little less per image. Numbers are float32.
+    Returns {"operations", "megabytes_per_image", "batch_size"}; weights are read once per step, so a larger
+    batch moves a little less per image. Numbers are float32.
     """
     torch.manual_seed(0)
-    net = (build or BHViT)(cfg).train()
+    net = BHViT(cfg).train()
     images = 255 * torch.rand(batch_size, cfg.image_size, cfg.image_size, cfg.image_channels)
     labels = torch.arange(batch_size) % cfg.classes
-    for counter in (None, Traffic()):  # quantizers take their start from the first images
-        net.zero_grad(set_to_none=True)
-        if counter is None:
-            nn.functional.cross_entropy(net(images), labels).backward()
-            continue
-        with counter:
-            nn.functional.cross_entropy(net(images), labels).backward()
+    net(images)  # quantizers take their start from the first images
+    with Traffic() as counter:
+        nn.functional.cross_entropy(net(images), labels).backward()
     return {"operations": counter.operations, "megabytes_per_image": counter.bytes / batch_size / 1e6,
             "batch_size": batch_size}
 

@@ -28,7 +28,7 @@ def test_views_are_free_and_broadcasts_count_once():
 
 
 def test_a_linear_network_forward_and_backward():
-    """x (B, 3), W (2, 3): y = W x and, backward, dW = dy x and db; dx is not asked for."""
+    """x (B, 3), W (2, 3): y = W x and, backward, dW = dy x; dx is not asked for."""
     layer, x = nn.Linear(3, 2, bias=False), torch.ones(5, 3)
     forward = counted(layer, x)
     assert forward == (1, 4 * (6 + 15 + 10))
