@@ -20,7 +20,7 @@ class ConfigError(UserError, ValueError):
 
 
 #: entries that model files did not have at first
-LATER = ("mixer", "merge_tokens", "shift", "weight_sign")
+LATER = ("mixer", "merge_tokens", "shift", "weight_sign", "pre_norm", "context_norm", "merge_output")
 EXAMPLE = "see configs/model/bhvit_micro.yaml for an example"
 
 
@@ -47,8 +47,9 @@ class ModelConfig(BaseModel):
     dilations: tuple[int, ...] = Field((1, 3, 5), description="a convolution each; [1] is a single 3x3 convolution")
     token_norm: Literal["layer", "batch"] = Field(
         "layer", description="norm of window tokens: exact LayerNorm, or batch norm, which costs no root")
-    downsample: Literal["binary", "fp"] = Field(
-        "binary", description="down-sampling: binary, or full-precision (8 bit when deployed)")
+    downsample: Literal["binary", "fp", "conv"] = Field(
+        "binary", description="down-sampling: binary; full-precision (8 bit when deployed); a convolution alone, of full "
+        "precision too, without norms and position embeddings (section 4.1)")
     attention: Literal["qd", "qd_fixed", "binary", "gsb"] = Field(
         "qd", description="levels 0..3 with a learned step and zero point per head; with the paper's fixed thresholds "
         "(equation 10); a single bit (equation 3); group superposition binarization")
@@ -62,6 +63,11 @@ class ModelConfig(BaseModel):
         "box", description="shift branches: circular means; the paper's moves by 1 and 2 (figure 5); none (table 5)")
     weight_sign: Literal["centred", "plain"] = Field(
         "centred", description="binary weights: sign of the weight minus its row's mean, or of the weight (equation 4)")
+    pre_norm: bool = Field(True, description="batch norm in front of token mixer and MLP; without: equation 6 as printed")
+    context_norm: bool = Field(
+        True, description="batch norm on the product of attention and values; without: equation 11 as printed")
+    merge_output: Literal["blend", "sum"] = Field(
+        "blend", description="local and merge tokens come together in a learned blend, or as a sum (equation 12)")
     mean: tuple[float, ...] = Field((0.5,), description="input normalisation on the 0..1 scale, one or per channel")
     std: tuple[float, ...] = Field((0.5,), description="the same")
     bits: Widths = Field(Widths(), description="bit widths, see below")

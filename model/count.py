@@ -90,8 +90,8 @@ def _convolutions(cfg, stage: int, c: int, side: int, depth: int) -> Iterator[di
     # batch norm, move, per branch scale, bias, RPReLU and perhaps a residual, sums, batch norm, residual
     branch = 5 + cfg.msgdc_residual
     yield _row(f"S{stage + 1} convs elementwise", depth,
-               elementwise=(2 + 1 + n * branch + (n - 1) + 2 + 1) * c * tokens,
-               parts=(_norm(c), _vector(c), *(_vector(c), _rprelu(c)) * n, _norm(c)))
+               elementwise=(2 * cfg.pre_norm + 1 + n * branch + (n - 1) + 2 + 1) * c * tokens,
+               parts=(*_pre(cfg, c), _vector(c), *(_vector(c), _rprelu(c)) * n, _norm(c)))
 
 
 def _attention(cfg, stage: int, c: int, side: int, depth: int) -> Iterator[dict]:
@@ -107,32 +107,38 @@ def _attention(cfg, stage: int, c: int, side: int, depth: int) -> Iterator[dict]
     yield _row(f"{name} attention output {c}->{c}", depth, binary=c * c * tokens, weights=((c, c),))
     pools = {"blend": 2, "average": 1, "off": 0}[cfg.merge_tokens]
     blend = pools * windows * window * window * c + 3 * c * windows * (cfg.merge_tokens == "blend")
-    back = windows * windows * c + 3 * c * tokens if merged else 0  # mean of the merge tokens, blend
+    blended = merged and cfg.merge_output == "blend"
+    back = windows * windows * c + (3 if blended else 1) * c * tokens if merged else 0  # mean of the merge tokens, blend
     norm = _scale(c) if cfg.token_norm == "layer" else _norm(c)
     quantizer = {"gsb": (_vector(1),) * 3, "qd_fixed": ()}.get(
         cfg.attention, (_vector(heads), _vector(heads), Part(1, 0, 1)))
     yield _row(f"{name} attention elementwise", depth,
-               elementwise=2 * c * tokens + blend  # batch norm, poolings, blend
+               elementwise=2 * cfg.pre_norm * c * tokens + blend  # batch norm, poolings, blend
                + (7 if cfg.token_norm == "layer" else 2) * c * long
                + 3 * 9 * c * long  # move, scale, norm, residual, RPReLU, move of Q, K, V
-               + (4 + 5) * heads * pairs + 8 * c * long  # softmax, quantizer; context norm, 3 sums, RPReLU
+               + (4 + 5) * heads * pairs + (6 + 2 * cfg.context_norm) * c * long  # softmax, quantizer; context norm, 3 sums, RPReLU
                + back + 11 * c * tokens,  # output: move, scale, norm, residual, RPReLU, LayerScale, residual
-               parts=(_norm(c), *(_vector(c),) * (cfg.merge_tokens == "blend"), norm,
-                      *(_vector(c), _vector(c), _norm(c), _rprelu(c)) * 3, *quantizer, _norm(c), _rprelu(c),
-                      *(_vector(c),) * bool(merged), _vector(c), _norm(c), _rprelu(c), _scale(c)))
+               parts=(*_pre(cfg, c), *(_vector(c),) * (cfg.merge_tokens == "blend"), norm,
+                      *(_vector(c), _vector(c), _norm(c), _rprelu(c)) * 3, *quantizer,
+                      *(_norm(c),) * cfg.context_norm, _rprelu(c), *(_vector(c),) * bool(blended), _vector(c), _norm(c), _rprelu(c), _scale(c)))
 
 
 def _mlp(cfg, name: str, c: int, hidden: int, tokens: int, depth: int) -> Iterator[dict]:
     yield _row(f"{name} MLP {c}->{hidden}", depth, binary=c * hidden * tokens, weights=((hidden, c),))
     yield _row(f"{name} MLP {hidden}->{c}", depth, binary=c * hidden * tokens, weights=((c, hidden),))
     # hidden: scale, norm, residual, RPReLU, move, pooling; narrow: norm, move, scale, norm, residual, RPReLU, LS, sum
-    yield _row(f"{name} MLP elementwise", depth, elementwise=(9 * hidden + 13 * c) * tokens,
-               parts=(_norm(c), _vector(c), _norm(hidden), _rprelu(hidden), _vector(hidden), _norm(c), _rprelu(c),
+    yield _row(f"{name} MLP elementwise", depth, elementwise=(9 * hidden + (11 + 2 * cfg.pre_norm) * c) * tokens,
+               parts=(*_pre(cfg, c), _vector(c), _norm(hidden), _rprelu(hidden), _vector(hidden), _norm(c), _rprelu(c),
                       _scale(c)))
     if cfg.shift != "off":  # 3 + 3 + 5 + 5 for the box filters, LayerScale and sum for each of six
         filters = 16 if cfg.shift == "box" else 0
         yield _row(f"{name} shifts (6 branches)", depth, elementwise=(filters + 18) * c * tokens,
                    parts=(_scale(c),) * 6)
+
+
+def _pre(cfg, c: int) -> tuple[Part, ...]:
+    """Batch norm in front of a token mixer or an MLP, where the network has it."""
+    return (_norm(c),) * cfg.pre_norm
 
 
 def _down(cfg, stage: int, c: int, wide: int, side: int) -> dict:
@@ -142,6 +148,8 @@ def _down(cfg, stage: int, c: int, wide: int, side: int) -> dict:
         return _row(f"{name} (full precision)", fixed=4 * c * wide * less,
                     elementwise=2 * c * tokens + 3 * wide * less,
                     parts=(_norm(c), _vector(4 * c * wide), _norm(wide), position))
+    if cfg.downsample == "conv":
+        return _row(f"{name} (alone)", fixed=4 * c * wide * less, parts=(_vector(4 * c * wide),))
     return _row(f"{name} (binary)", binary=4 * c * wide * less, weights=((wide, 4 * c),),
                 elementwise=4 * c * tokens + 8 * wide * less,  # norm, move, pooling; scale, norm, sum, RPReLU, position
                 parts=(_norm(c), _vector(c), _norm(wide), _rprelu(wide), position))

@@ -70,13 +70,15 @@ def levels(p: Tensor, a: Tensor, quantizer: QD) -> Record:
 
 
 def codes(p: Tensor, a: Tensor) -> Record:
-    """GSB: histogram and crc32 of code = 1 + T0 + 4 T1 + 16 T2 (spec 8.2) of probabilities p with scale a."""
+    """GSB: histogram and crc32 of code = 1 + T0 + 4 T1 + 16 T2 (spec 8.2) of probabilities p with scale a, and the
+    least distance of p/a to a decision."""
     q = p / a
     top = q.amax(-1, keepdim=True)
     b0, t2, t1 = q.round().clamp(0, 1), (q > 0.9 * top).to(q.dtype), (q > 0.7 * top).to(q.dtype)
     code = (1 + (b0 - t1) + 4 * (t1 - t2) + 16 * t2).to(torch.uint8).contiguous()
     values, counts = torch.unique(code, return_counts=True)
-    return {"shape": _merged(p), "codes": {str(int(v)): int(n) for v, n in zip(values, counts)},
+    margin = min(float((q - edge).abs().min()) for edge in (0.5, 0.7 * top, 0.9 * top))
+    return {"shape": _merged(p), "codes": {str(int(v)): int(n) for v, n in zip(values, counts)}, "margin": margin,
             "crc_codes": zlib.crc32(code.numpy().tobytes())}
 
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "count": ("model", "Operations and parameters per layer."),
     "check-golden": ("golden", "The float network against golden files of the authors' network."),
     "shrink-weights": ("weights", "Trainable parameters in a smaller file."),
-    "grow-weights": ("weights", "A trained network with more blocks, to train on."),
+    "grow-weights": ("weights", "A trained network with more blocks or channels, to train on."),
     "import-checkpoint": ("weights", "A checkpoint of the authors' training code as float weights."),
     "export-checkpoint": ("weights", "Float weights with the authors' parameter names."),
     "deploy-model": ("weights", "Float weights to fixed point: calibration, report, optional fine-tuning."),

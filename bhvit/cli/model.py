@@ -150,12 +150,12 @@ def count(model: Path, as_json: bool) -> None:
     from bhvit.model.count import count as run
 
     result = run(load_config(model))
-    lines = [f"{'layer':42}{'x':>4}{'binary MACs':>16}{'other MACs':>14}{'binary weights':>16}{'parameters':>13}"]
-    lines += [f"{r['layer']:42}{r['repeat']:>4}{r['binary_macs']:>16,}{r['fixed_macs']:>14,}{r['binary_weights']:>16,}"
-              f"{r['parameters']:>13,}" for r in result["layers"]]
+    lines = [f"{'layer':42}{'x':>4}{'binary MACs':>16}{'other MACs':>14}{'elementwise':>14}{'binary weights':>16}{'parameters':>13}"]
+    lines += [f"{r['layer']:42}{r['repeat']:>4}{r['binary_macs']:>16,}{r['fixed_macs']:>14,}{r['elementwise']:>14,}"
+              f"{r['binary_weights']:>16,}{r['parameters']:>13,}" for r in result["layers"]]
     t = result["total"]
-    lines.append(f"{'total per image':42}{'':4}{t['binary_macs']:>16,}{t['fixed_macs']:>14,}{t['binary_weights']:>16,}"
-                 f"{t['parameters']:>13,}")
+    lines.append(f"{'total per image':42}{'':4}{t['binary_macs']:>16,}{t['fixed_macs']:>14,}{t['elementwise']:>14,}"
+                 f"{t['binary_weights']:>16,}{t['parameters']:>13,}")
     lines.append(f"OPs (binary MACs / 64 + other MACs): {t['ops']:,.0f}; with every binary map of A.V: "
                  f"{t['ops_av3']:,.0f}")
     lines.append(f"state dict: {t['tensors']:,} tensors, {t['parameters']:,} parameters ({t['binary_weights']:,} of "

@@ -133,19 +133,22 @@ def shrink_weights(model: Path, weights: Path, latents: str, out: Path, as_json:
 @model_file
 @click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), required=True,
               help="*_float or *_full.safetensors of MODEL.yaml.")
-@click.option("--to", "deeper", type=click.Path(path_type=Path, dir_okay=False), required=True,
-              help="Model file that differs from MODEL.yaml in larger depths.")
+@click.option("--to", "larger", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="Model file with larger depths, or multiples of widths, heads, MLP ratios.")
+@click.option("--noise", type=click.FloatRange(min=0), default=0.3, show_default=True,
+              help="On copied latent weights, in units of a row's mean magnitude: parts the copies.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="*.safetensors.")
 @json_option
-def grow_weights(model: Path, weights: Path, deeper: Path, out: Path, as_json: bool) -> None:
-    """Parameters for a deeper network that computes what MODEL.yaml computes, to go on training from."""
+def grow_weights(model: Path, weights: Path, larger: Path, noise: float, out: Path, as_json: bool) -> None:
+    """Parameters for a larger network that begins with what MODEL.yaml computes, to go on training from."""
     _output(out, weights, (".safetensors",))
     from bhvit.model.config import load_config
     from bhvit.model.train.grow import grow
 
-    result = grow(weights, load_config(model), load_config(deeper), out)
-    emit(result, as_json, f"{out}: blocks added: {sum(result['blocks'])}. Next: bhvit train {deeper} --data SPEC "
-                          f"--set start={out}")
+    result = grow(weights, load_config(model), load_config(larger), out, noise)
+    same = "the same function" if result["exact"] else "about the same function"
+    emit(result, as_json, f"{out}: {same}, blocks added: {sum(result['blocks'])}. Next: bhvit train {larger} "
+                          f"--data SPEC --set start={out}")
 
 
 @click.command("import-checkpoint")

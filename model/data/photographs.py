@@ -104,7 +104,8 @@ def imagefolder(spec: Spec, image_size: int, channels: int, count: int | None, w
             folder, held_out = root / "train", None if own_val else spec.split
         if not folder.is_dir():
             raise NoSplit(f"The image folder has no {spec.split} images.", root,
-                          f"there is no folder {folder.name}/")
+                          f"there is no folder {folder.name}/", f"put the class folders of these images into "
+                          f"{folder.name}/; val/ serves as the test images where there is no test/")
     elif spec.split != "test":
         raise NoSplit(f"The image folder has no {spec.split} images.", root, "there is no folder train/",
                       "put the class folders into train/ and test/ (and, if you like, val/)")

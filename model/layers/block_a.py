@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bhvit.model.config import ModelConfig
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
-from bhvit.model.layers.float_parts import ChannelNorm, Move, RPReLU, binary_conv, sign_act
+from bhvit.model.layers.float_parts import ChannelNorm, Move, RPReLU, binary_conv, channel_norm, sign_act
 from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.linear import BinaryConv
 from bhvit.model.layers.mlp import DeployedMlp, MlpMixin, latent, row_scale
@@ -48,7 +48,7 @@ class BlockA(MlpMixin):
     def __init__(self, c: ModelConfig, stage: int) -> None:
         channels = c.widths[stage]
         super().__init__(c, stage)
-        self.layernorm_before = ChannelNorm(channels)
+        self.layernorm_before = channel_norm(channels, c.pre_norm)
         self.GC = GroupedConv(c, channels)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from bhvit.model.config import ModelConfig
 from bhvit.model.layers.blend import Blend
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
-from bhvit.model.layers.float_parts import GSB, QD, ChannelNorm, LayerScale, RPReLU, binary_linear, sign_act
+from bhvit.model.layers.float_parts import (GSB, QD, ChannelNorm, LayerScale, RPReLU, binary_linear, channel_norm,
+                                            sign_act)
 from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.layer_norm import LayerNorm
 from bhvit.model.layers.linear import BinaryLinear
@@ -54,7 +55,7 @@ class SelfAttention(nn.Module):
         channels, self.heads, centred = c.widths[stage], c.stage_heads(stage), c.weight_sign == "centred"
         self.w, self.n = c.window, c.maps[stage] // c.window
         self.token_FA = TokensForAttention(c, channels)
-        if c.merge_tokens != "off":
+        if c.merge_tokens != "off" and c.merge_output == "blend":
             self.parm = nn.Parameter(torch.full((1, channels, 1, 1), 0.5))
         for name in QKV:
             z = name[0]
@@ -69,7 +70,7 @@ class SelfAttention(nn.Module):
             self.gsb = GSB()
             for name, init in (("", 0.005), ("2", 1.0), ("3", 1.0)):
                 self.register_parameter(f"att_prob_clip{name}", nn.Parameter(torch.tensor(init)))
-        self.norm_context = ChannelNorm(channels)
+        self.norm_context = channel_norm(channels, c.context_norm)
         self.rprelu_context = RPReLU(channels)
         self.sign = sign_act()
 
@@ -94,8 +95,18 @@ class SelfAttention(nn.Module):
         if out.shape[2] == self.w**2:
             return local
         merge = out[:, :, self.w**2:].mean(1).reshape(-1, self.n, self.n, out.shape[-1])
+        if not hasattr(self, "parm"):
+            return local + upsample(merge, self.w)
         parm = self.parm.reshape(-1)
         return parm * local + (1 - parm) * upsample(merge, self.w)
+
+    def merge_weights(self) -> tuple[Tensor, Tensor]:
+        """What local tokens and the mean of the merge tokens count in the output, (C,) float64 each."""
+        if not hasattr(self, "parm"):
+            one = torch.ones(len(self.moveq), dtype=torch.float64)
+            return one, one
+        parm = vec(self.parm)
+        return parm, 1 - parm
 
 
 class SelfOutput(nn.Module):
@@ -121,7 +132,7 @@ class BlockB(MlpMixin):
     def __init__(self, c: ModelConfig, stage: int) -> None:
         channels = c.widths[stage]
         super().__init__(c, stage)
-        self.layernorm_before = ChannelNorm(channels)
+        self.layernorm_before = channel_norm(channels, c.pre_norm)
         self.attention = nn.Module()
         self.attention.attention = SelfAttention(c, stage)
         self.attention.output = SelfOutput(channels, c.weight_sign == "centred")
@@ -174,20 +185,21 @@ class WindowMerge(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         return self.blend(*self._parts(v))
 
-    def changed(self, got: Tensor, want: Tensor, parm: Tensor, move: Tensor) -> float:
+    def changed(self, got: Tensor, want: Tensor, shares: tuple[Tensor, Tensor], move: Tensor) -> float:
         """Share of the decisions sign(R + move) that differ between two tensors V of real values."""
         terms = self.n**2
         sides = []
         for v in (got, want):
             local, merge = self._parts(v)
-            sides.append(local * parm + merge * ((1 - parm) / terms) + move)
+            sides.append(local * shares[0] + merge * (shares[1] / terms) + move)
         return changed(*sides)
 
-    def calibrate(self, v: Fixed, parm: Tensor, edge: Tensor) -> Fixed:
-        """Args: v: tokens; parm: (C,) float64 weight of the local tokens; edge: (C,) where the threshold falls."""
+    def calibrate(self, v: Fixed, shares: tuple[Tensor, Tensor], edge: Tensor) -> Fixed:
+        """Args: v: tokens; shares: see `SelfAttention.merge_weights`; edge: (C,) where the threshold falls."""
         local, merge = self._parts(v.value)
         terms = self.n**2
-        return self.blend.calibrate(v.moved(local), v.summed(merge, terms), parm, (1 - parm) / terms, edge=edge)
+        return self.blend.calibrate(v.moved(local), v.summed(merge, terms), shares[0], shares[1] / terms,
+                                    edge=edge)
 
 
 def changed(got: Tensor, want: Tensor) -> float:
@@ -239,7 +251,7 @@ class DeployedBlockB(nn.Module):
     def calibrate(self, f: BlockB, x: Fixed, edge: Tensor | None = None) -> Fixed:
         """Args: f: the float block; x: residual stream; edge: of the layer behind, see `Epilogue.finish`."""
         a, o = f.attention.attention, f.attention.output
-        u = self.norm.calibrate(x, *fold_norm(f.layernorm_before), 
+        u = self.norm.calibrate(x, *fold_norm(f.layernorm_before),
                                 flips=lambda *u: _flips(a, *(a.token_FA.norm(x.float()) for x in u)))
         h = self.concat.calibrate(u, vec(a.token_FA.a1))
         norm = a.token_FA.norm
@@ -258,13 +270,13 @@ class DeployedBlockB(nn.Module):
         g = self.attention.calibrate(*bits, quant)
         gain, beta = fold_norm(a.norm_context)
         step = quant.hardware_step().repeat_interleave(len(gain) // self.heads)
-        act = a.rprelu_context
+        act, shares = a.rprelu_context, a.merge_weights()
         v = self.context.calibrate(g, gain * step, beta - vec(act.move1),
                                    full[0].summed(sum(t.value for t in full), 3,
                                                   sum(0 if t.bias is None else t.bias for t in full)),
                                    torch.ones_like(gain), vec(act.prelu.weight), vec(act.move2),
-                                   flips=lambda got, want: self.merge.changed(got, want, vec(a.parm), vec(o.move)))
-        r = self.merge.calibrate(v, vec(a.parm), -vec(o.move))
+                                   flips=lambda got, want: self.merge.changed(got, want, shares, vec(o.move)))
+        r = self.merge.calibrate(v, shares, -vec(o.move))
         b = self.threshold_out.calibrate(r, vec(o.move))
         inner = sign_edge(f.layernorm_after, f.intermediate.move)
         return self.mlp.calibrate(f, calibrate_binary(self.out, b, o, r, x, inner), edge)

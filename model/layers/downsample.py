@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bhvit.model.config import ModelConfig
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
-from bhvit.model.layers.float_parts import ChannelNorm, RPReLU, binary_conv, sign_act
+from bhvit.model.layers.float_parts import RPReLU, binary_conv, channel_norm, sign_act
 from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.linear import BinaryLinear, IntLinear
 from bhvit.model.layers.lookup import PositionEmbedding
@@ -33,7 +33,7 @@ class Downsample(nn.Module):
         super().__init__()
         channels, out, side = c.widths[stage], c.widths[stage + 1], c.maps[stage + 1]
         self.binary, self.out = c.downsample == "binary", out
-        self.norm0 = ChannelNorm(channels)
+        self.norm0 = channel_norm(channels, c.downsample != "conv")
         if self.binary:
             self.move = nn.Parameter(torch.zeros(1, channels, 1, 1))
             self.proj = binary_conv(channels, out, 2, c.weight_sign == "centred", stride=2, bias=False)
@@ -41,9 +41,12 @@ class Downsample(nn.Module):
             self.sign = sign_act()
         else:
             self.proj = nn.Conv2d(channels, out, 2, 2, bias=False)
-        self.norm = ChannelNorm(out)
-        self.position_embeddings = nn.Parameter(torch.empty(1, side * side, out))
-        nn.init.trunc_normal_(self.position_embeddings, std=0.02)
+        self.norm = channel_norm(out, c.downsample != "conv")
+        if c.downsample == "conv":
+            self.register_buffer("position_embeddings", torch.zeros(1, side * side, out), persistent=False)
+        else:
+            self.position_embeddings = nn.Parameter(torch.empty(1, side * side, out))
+            nn.init.trunc_normal_(self.position_embeddings, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.norm0(x)

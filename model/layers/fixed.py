@@ -51,7 +51,9 @@ def edge_bias(edge: Tensor, e: int) -> Tensor:
 
 
 def fold_norm(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Batch norm in eval mode as x * g + b. Returns g, b: (C,) float64."""
+    """Batch norm (or no norm) in eval mode as x * g + b. Returns g, b: (C,) float64."""
+    if not hasattr(norm, "running_var"):  # float_parts.NoNorm
+        return torch.ones(norm.channels, dtype=torch.float64), torch.zeros(norm.channels, dtype=torch.float64)
     g = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     return g, norm.bias.double() - norm.running_mean.double() * g
 

@@ -21,6 +21,22 @@ class ChannelNorm(nn.BatchNorm1d):
         return super().forward(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
 
+class NoNorm(nn.Module):
+    """The identity (..., C) in the place of a norm, for variants of the paper that have none there."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def channel_norm(channels: int, there: bool = True) -> ChannelNorm | NoNorm:
+    """Batch norm, or the identity where a variant has none."""
+    return (ChannelNorm if there else NoNorm)(channels)
+
+
 class RPReLU(nn.Module):
     """x (..., C) -> prelu(x - move1) + move2, slopes per channel (paper equation 7)."""
 
@@ -155,4 +171,5 @@ class GSB(nn.Module):
         return a * ((b0 - t1) + (t1 - t2) * a2 + t2 * a3)
 
 
-__all__ = ["GSB", "QD", "ChannelNorm", "LayerScale", "Move", "RPReLU", "binary_conv", "binary_linear", "sign_act"]
+__all__ = ["GSB", "QD", "ChannelNorm", "LayerScale", "Move", "NoNorm", "RPReLU", "binary_conv", "binary_linear",
+           "channel_norm", "sign_act"]

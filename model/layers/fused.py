@@ -136,8 +136,9 @@ def norm_act(y: Tensor, norm: nn.BatchNorm1d | None = None, act: nn.Module | Non
     """scale(act(norm(y) + residual)) + second: the epilogue of hardware in the float phase.
 
     y (..., C); residual (..., C / r), its channels repeated r times; second (..., C). Every part but y may be left out.
-    act: RPReLU; scale: LayerScale, only behind an act.
+    act: RPReLU; scale: LayerScale, only behind an act. A norm without parameters (float_parts.NoNorm) is none.
     """
+    norm = norm if hasattr(norm, "running_var") else None
     if _on is None:
         y = y if norm is None else norm(y)
         if residual is not None:

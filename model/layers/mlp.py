@@ -9,7 +9,7 @@ from bhvit.model.config import ModelConfig
 from bhvit.model.layers import fused
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, vec
-from bhvit.model.layers.float_parts import ChannelNorm, LayerScale, RPReLU, binary_linear, sign_act
+from bhvit.model.layers.float_parts import ChannelNorm, LayerScale, RPReLU, binary_linear, channel_norm, sign_act
 from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.linear import BinaryLinear
 from bhvit.model.layers.shapes import channel_sum, patch_weight, shifted, tile
@@ -69,7 +69,7 @@ class MlpMixin(nn.Module):
     def __init__(self, c: ModelConfig, stage: int) -> None:
         super().__init__()
         channels, hidden, centred = c.widths[stage], c.widths[stage] * c.mlp_ratios[stage], c.weight_sign == "centred"
-        self.layernorm_after = ChannelNorm(channels)
+        self.layernorm_after = channel_norm(channels, c.pre_norm)
         self.intermediate = Intermediate(channels, hidden, centred)
         self.output = Output(channels, hidden, centred)
         self.shift = c.shift

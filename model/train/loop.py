@@ -142,7 +142,8 @@ class Loop:
         factors = losses.coefficients(options, late and self.name != "fixed")
         if entry["step"] == 0:
             entry |= {"signs": signs(self.net), "sums": torch.zeros(2, dtype=torch.float64)}
-        sums, rate = entry["sums"].to(run.processes.device), 0.0
+        sums = entry["sums"].to(run.processes.device)
+        rate = learning_rate(options, self.name, epoch * steps - 1, self.epochs * steps, steps)
         self.net.train()
         self._images, self._seconds, self._waiting, clock = 0, 0.0, 0.0, time.monotonic()
         batches = run.batches.epoch(self.name, epoch, self.epochs, entry["step"])
@@ -151,12 +152,14 @@ class Loop:
             batch = next(batches)
             self._waiting += time.monotonic() - waited
             rate = learning_rate(options, self.name, (epoch - 1) * steps + step, self.epochs * steps, steps)
-            saving = self._step(batch, rate, factors, sums, run.due(), epoch, step)
+            # a look at the validation images follows, which may take long
+            due = run.due(0.25 if step + 1 == steps else 1.0)
+            saving = self._step(batch, rate, factors, sums, due, epoch, step)
             self._images += options.batch_size
             self._seconds = time.monotonic() - clock
             bar.advance(options.batch_size, f"epoch {epoch}/{self.epochs}, {self._speed():,.0f} images/s, "
                                             f"{100 * self._waiting / max(self._seconds, 1e-9):.0f} % on data")
-            if saving and step + 1 < steps:
+            if saving:
                 run.processes.average_buffers(self.net)
                 entry |= {"step": step + 1, "sums": sums.cpu()}
                 self._keep(entry)

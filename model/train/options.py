@@ -44,7 +44,8 @@ class TrainConfig(BaseModel):
     # loss
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     loss: Literal["paper", "code"] = Field("paper", description="equation 14, or the mixes of the released code")
-    teacher: str | None = Field(None, description="logits:FILE.npz, net:MODEL.yaml:WEIGHTS or timm:NAME:WEIGHTS")
+    teacher: str | None = Field(None, description="logits:FILE.npz, net:MODEL.yaml:WEIGHTS, timm:NAME:WEIGHTS or "
+                                                 "python:FILE.py:FUNCTION")
     distillation: float = Field(0.8, ge=0, le=1, description="lambda of equation 14; counts only with a teacher")
     regularization: float = Field(0.0, ge=0, lt=1, description="beta of equation 14 (paper: 0.1), phase one only")
     regularization_from: float = Field(0.9, ge=0, le=1, description="part of the epochs after which beta counts")

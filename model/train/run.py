@@ -203,9 +203,10 @@ class Run:
 
     # --- checkpoints and records, called by the loop ---
 
-    def due(self) -> bool:
-        """Whether the last checkpoint is so old that another one is due (in the first process)."""
-        return self.processes.rank == 0 and time.monotonic() - self._saved >= self.options.checkpoint_seconds
+    def due(self, share: float = 1.0) -> bool:
+        """Whether the last checkpoint is so old that another one is due (in the first process). share: of the time
+        between two."""
+        return self.processes.rank == 0 and time.monotonic() - self._saved >= share * self.options.checkpoint_seconds
 
     def save(self, phases: dict) -> None:
         """Write the checkpoint and the tables."""
@@ -254,7 +255,9 @@ def load_sets(spec: data.Spec, cfg, whole: bool = False) -> dict[str, data.Datas
                              whole=whole and split == "train") for split in data.SPLITS}
     for split, images in sets.items():
         if images.labels is None:
-            raise UserError("Training needs labels.", str(images.name), f"the {split} images have none")
+            raise UserError("Training needs labels.", str(images.name), f"the {split} images have none",
+                            "give data with classes: digits, cifar10:DIR, imagefolder:DIR with a folder per class, or "
+                            "npz:FILE with *_labels (docs/data.md)")
         if images.labels.max() >= cfg.classes:
             raise UserError("The data has more classes than the network.", images.name,
                             f"largest label {images.labels.max()}, classes {cfg.classes}")

@@ -1,7 +1,8 @@
-"""Teachers for distillation: stored logits, a network of this project, or a DeiT of timm."""
+"""Teachers for distillation: stored logits, a network of this project, a DeiT of timm, or any torch module."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from bhvit.model.evaluate import as_input, percent, ranks
 from bhvit.model.train.batches import Batch
 from bhvit.progress import Progress
 
-FORMS = "logits:FILE.npz, net:MODEL.yaml:WEIGHTS.safetensors or timm:NAME:WEIGHTS"
+FORMS = "logits:FILE.npz, net:MODEL.yaml:WEIGHTS.safetensors, timm:NAME:WEIGHTS or python:FILE.py:FUNCTION"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what timm's DeiT were trained with
 
 
@@ -37,6 +38,8 @@ def load_teacher(text: str, classes: int, channels: int, images: int, device: to
         from bhvit.model.train.vit import load_vit
 
         return NetworkTeacher(*load_vit(first, Path(second)), classes, channels, device)
+    if kind == "python" and colon:
+        return NetworkTeacher(*_from_python(Path(first), second, classes, channels), classes, channels, device)
     raise UserError("This is not a teacher.", f"teacher '{text}'", do=f"the forms are {FORMS}")
 
 
@@ -112,7 +115,7 @@ def write_logits(text: str, cfg, data_spec: str, out: Path, *, quiet: bool | Non
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_teacher(text, cfg.classes, cfg.image_channels, len(images), device)
     if not isinstance(teacher, NetworkTeacher):
-        raise UserError("These are logits already.", f"teacher '{text}'", do="name a network: net:... or timm:...")
+        raise UserError("These are logits already.", f"teacher '{text}'", do="name a network: net:..., timm:... or python:...")
     parts = []
     with Progress("teacher", len(images), "images", quiet=quiet) as bar:
         for start in range(0, len(images), 128):
@@ -123,6 +126,31 @@ def write_logits(text: str, cfg, data_spec: str, out: Path, *, quiet: bool | Non
     np.savez(buffer, logits=logits)
     weights.write_atomically(out, buffer.getvalue())
     return {"file": str(out), "images": len(images), "top1": percent(ranks(logits, images.labels) < 1)}
+
+
+def _from_python(path: Path, function: str, classes: int, channels: int) -> tuple[nn.Module, int, int, int, str]:
+    """(network, side, classes, channels, name) of what FUNCTION in FILE.py returns: (module, side), where the module
+    takes images (B, side, side, C) with values 0..255 and gives logits (B, classes)."""
+    name = f"python:{path}:{function}"
+    hint = ("write a function without arguments that returns (module, side); the module takes float images "
+            "(B, side, side, channels) with values 0..255 and gives logits (B, classes)")
+    if not path.is_file():
+        raise UserError("The teacher's Python file does not exist.", path, do=hint)
+    spec = importlib.util.spec_from_file_location(f"bhvit_teacher_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError("The teacher's file is no Python file.", path, "its name does not end in .py", hint)
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        net, side = getattr(module, function)()
+        with torch.no_grad():
+            got = tuple(net.eval()(torch.zeros(2, side, side, channels)).shape)
+    except Exception as error:  # the user's code fails in every way
+        raise UserError("The teacher cannot be used.", name, f"{type(error).__name__}: {str(error)[:300]}",
+                        hint) from error
+    if len(got) != 2 or got[0] != 2:
+        raise UserError("The teacher cannot be used.", name, f"two images give a tensor of shape {got}", hint)
+    return net, side, got[1], channels, name
 
 
 def _own(model: Path, path: Path) -> tuple[nn.Module, int, int, int, str]:

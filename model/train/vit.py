@@ -81,7 +81,8 @@ def load_vit(name: str, path: Path) -> tuple[nn.Module, int, int, int, str]:
     """(network, side, classes, channels, name) of a DeiT. Raises UserError for unknown names and unfit files."""
     if name not in DEIT:
         raise UserError("This teacher is unknown.", f"timm:{name}", f"known are {', '.join(DEIT)}",
-                        "store the logits of any other network and give logits:FILE.npz")
+                        "any other network comes from a function of yours, python:FILE.py:FUNCTION, or as "
+                        "stored logits, logits:FILE.npz (docs/training.md)")
     if not path.is_file():
         raise UserError("The teacher's weight file does not exist.", path, do=HELP.format(name))
     try:

@@ -300,7 +300,8 @@ class Writer:
         code = (1 + (b0 - t1) + 4 * (t1 - t2) + 16 * t2).numpy().astype(np.uint8).ravel()
         values, counts = np.unique(code, return_counts=True)
         self.attention.append({"name": f"{a}:gsb", "shape": list(q.shape), "crc_codes": zlib.crc32(code.tobytes()),
-                               "codes": {str(k): int(n) for k, n in zip(values, counts)}})
+                               "codes": {str(k): int(n) for k, n in zip(values, counts)},
+                               "margin": min(float((q - e).abs().min()) for e in (0.5, 0.7 * top, 0.9 * top))})
         return a1 * ((b0 - t1) + (t1 - t2) * a2 + t2 * a3)
 
     def mlp(self, name, x):
@@ -345,7 +346,7 @@ class Writer:
                 flat = (w - w.mean(axes, keepdim=True)).numpy().ravel()
                 found.append({"name": k, "shape": list(w.shape), "pos": int((flat > 0).sum()),
                               "zero": int((flat == 0).sum()), "crc_pos": zlib.crc32(np.packbits(flat > 0).tobytes()),
-                              "scale_first": w.abs().mean(axes)[:4].tolist()})
+                              "min_abs": float(np.abs(flat).min()), "scale_first": w.abs().mean(axes)[:4].tolist()})
         return found
 
 
@@ -365,16 +366,22 @@ def write_golden(folder: Path, case: str, seed: int, s: Shape, trace: bool = Tru
     w = Writer(s, seed)
     with torch.no_grad():
         logits = w.run()
-    meta = {"case": case, "model": model, "some_fp": s.some_fp, "gsb": s.gsb, "SEED": seed, "num_labels": s.classes,
+    meta = {"case": case, "mode": "eval", "model": model, "some_fp": s.some_fp, "gsb": s.gsb, "SEED": seed, "num_labels": s.classes,
             "n_keys": len(w.p), "state_dict_crc32": w.crc, "input_crc32": zlib.crc32(w.x.tobytes()),
             "logits_argmax": logits.argmax(1).tolist()}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{case}.json").write_text(json.dumps({"meta": meta, "stages": w.stages}))
+    weights, signs, levels = w.weights(), w.signs, w.attention
+    told = {"n_sign_decisions": sum(math.prod(r["shape"]) for r in signs),
+            "n_exact_zero_presign": sum(r["zero"] for r in signs), "min_abs_presign": min(r["min_abs"] for r in signs),
+            "n_attention_levels": sum(math.prod(r["shape"]) for r in levels),
+            "min_attention_margin": min(r["margin"] for r in levels),
+            "min_abs_centered_weight": min(r["min_abs"] for r in weights), "logit_std": float(logits.numpy().std())}
+    (folder / f"{case}.json").write_text(json.dumps({"meta": meta, "sensitivity": told, "stages": w.stages}))
     np.savez(folder / f"{case}.npz", logits_f64=logits.numpy(), **w.heads)
     if trace:
         (folder / f"{case}_trace.json").write_text(json.dumps({
             "case": case, "SEED": seed, "modules": w.modules, "sign_inputs": w.signs, "attention": w.attention,
-            "binary_weights": w.weights()}))
+            "binary_weights": weights}))
 
 
 TINY = Shape(224, 4, (64, 128, 256, 512), (2, 2, 6, 2), (4, 8), (8, 8, 4, 4), 1000)

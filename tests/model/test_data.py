@@ -229,3 +229,10 @@ def test_npz_unreadable(tmp_path):
     np.savez(tmp_path / "y.npz", images=np.zeros((2, 16, 16, 1), np.uint8))
     with pytest.raises(UserError, match="no train images"):
         data.load(f"npz:{tmp_path / 'y.npz'}@train", 16, 1)
+
+
+def test_a_folder_without_test_images_says_where_they_go(tmp_path):
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    with pytest.raises(UserError, match="no test images") as caught:
+        data.load(f"imagefolder:{tmp_path}@test", 16, 3)
+    assert "into val/" in caught.value.do

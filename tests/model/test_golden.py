@@ -140,7 +140,7 @@ def test_without_trace(folder):
 
 def altered(value):
     if isinstance(value, float):
-        return value * (1 + 1e-8) + 1e-10
+        return value * (1 + 1e-8) + 2e-10
     if isinstance(value, list):
         return [*value[:-1], altered(value[-1])]
     if isinstance(value, dict):
@@ -205,6 +205,26 @@ def test_altered_meta_data_are_named(folder, key):
     assert (found["file"], found["key"]) == ("x.json", f"meta.{key}") and found["expected"] == found["got"] ^ 1
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_altered_texts_and_totals_are_named(written, variant, tmp_path):
+    shutil.copytree(written[variant], tmp_path / "golden")
+    right = json.loads((tmp_path / "golden" / "x.json").read_text())
+    assert len(right["sensitivity"]) == 7
+
+    def change(data):
+        data["meta"].update(case="w", mode="train")
+        data["sensitivity"] = {key: altered(value) for key, value in right["sensitivity"].items()}
+    edit(tmp_path / "golden" / "x.json", change)
+    edit(tmp_path / "golden" / "x_trace.json", lambda d: d["attention"][1].update(
+        margin=altered(d["attention"][1]["margin"])))
+    found = {d["key"]: d for d in differences(tmp_path / "golden", VARIANTS[variant])}
+    names = [r["name"] for r in json.loads((tmp_path / "golden" / "x_trace.json").read_text())["attention"]]
+    assert set(found) == {"meta.case", "meta.mode", f"attention[{names[1]}].margin",
+                          *(f"sensitivity.{key}" for key in right["sensitivity"])}
+    assert all(found[f"sensitivity.{key}"]["got"] == pytest.approx(value, abs=1e-12)
+               for key, value in right["sensitivity"].items())
+
+
 def test_nan_and_unknown_tensors_differ(folder):
     def change(data):
         data["stages"][2]["mean"] = float("nan")
@@ -243,6 +263,7 @@ def test_command(capsys, folder, reduced):
         for file in folder.glob("x*"):
             shutil.copy(file, folder / file.name.replace("x", n, 1))
         edit(folder / f"{n}_trace.json", lambda d, n=n: d.update(case=n))
+        edit(folder / f"{n}.json", lambda d, n=n: d["meta"].update(case=n))
     edit(folder / "y.json", lambda d: d["stages"][1].update(std=1.25))
     code, out, err = command(capsys, folder, "--json")
     told = json.loads(out)

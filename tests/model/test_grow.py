@@ -31,7 +31,7 @@ def test_the_same_function(tmp_path, depths, changes, kind):
     net, images = random_float(small)
     weights.save(tmp_path / "s.safetensors", net.state_dict(), small, kind=kind)
     told = grow(tmp_path / "s.safetensors", small, large, tmp_path / "l.safetensors")
-    assert told["blocks"] == [b - 1 for b in depths]
+    assert told["blocks"] == [b - 1 for b in depths] and told["exact"]
     deep = BHViT(large)
     deep.load_state_dict(weights.load(tmp_path / "l.safetensors", large, kind))
     deep.eval()
@@ -58,8 +58,8 @@ def test_refusals(tmp_path):
     small = ModelConfig(**SMALL)
     net, images = random_float(small)
     weights.save(tmp_path / "s.safetensors", net.state_dict(), small, kind="float")
-    for changes, phrase in (({"depths": (1, 1, 0, 1)}, "lose blocks"), ({"depths": (2, 1, 1, 1), "heads": (4, 4)},
-                                                                       "more than their depths")):
+    for changes, phrase in (({"depths": (1, 1, 0, 1)}, "lose blocks"), ({"depths": (2, 1, 1, 1), "window": 2},
+                                                                       "more than their size")):
         try:
             large = ModelConfig(**SMALL | changes)
         except ValueError:  # no such network at all

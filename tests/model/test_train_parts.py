@@ -370,3 +370,40 @@ def test_deit_reads_weights_under_timms_names(tmp_path):
         load_teacher(f"timm:resnet50:{tmp_path / 'deit.pth'}", 10, 3, 1, CPU)
     with pytest.raises(UserError, match="forms are"):
         load_teacher("deit", 10, 3, 1, CPU)
+
+
+def test_any_torch_module_teaches(tmp_path):
+    (tmp_path / "mine.py").write_text("""
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, axis=-1):
+        super().__init__()
+        self.head, self.axis = nn.Linear(3, classes), axis
+    def forward(self, images):
+        assert images.shape[1:] == (8, 8, 3), images.shape
+        return self.head(images.mean((1, 2)) / 255).squeeze(self.axis)
+
+def ten(): return Net(10), 8
+def one(): return Net(1), 8
+def bare(): return Net(10)
+def broken(): raise RuntimeError("no weights here")
+""")
+    here = f"python:{tmp_path / 'mine.py'}"
+    teacher = load_teacher(f"{here}:ten", 10, 3, 1, CPU)
+    pictures = torch.randint(0, 256, (2, 16, 16, 3)).float()  # scaled to the teacher's side
+    got = teacher.logits(pictures)
+    assert got.shape == (2, 10) and got.std() > 0 and not teacher.net.training
+    assert not any(p.requires_grad for p in teacher.net.parameters())
+    for function, classes, phrase in (("ten", 5, "does not fit the network"), ("one", 1, "tensor of shape (2,)"),
+                                      ("bare", 10, "TypeError"), ("broken", 10, "no weights here"),
+                                      ("none", 10, "AttributeError")):
+        with pytest.raises(UserError) as caught:
+            load_teacher(f"{here}:{function}", classes, 3, 1, CPU)
+        assert phrase in str(caught.value)
+    with pytest.raises(UserError, match="does not exist"):
+        load_teacher(f"python:{tmp_path / 'nowhere.py'}:ten", 10, 3, 1, CPU)
+    (tmp_path / "mine.txt").write_text("")
+    with pytest.raises(UserError, match="no Python file"):
+        load_teacher(f"python:{tmp_path / 'mine.txt'}:ten", 10, 3, 1, CPU)

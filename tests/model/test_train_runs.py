@@ -24,6 +24,7 @@ from bhvit.model.train import TrainConfig, train
 from bhvit.model.train.ablation import TABLES, ablate
 from bhvit.model.train.convnet import ConvNet
 from bhvit.model.train.full_precision import binary_weights, relax, restore, signs
+from bhvit.model.train.loop import Loop
 from bhvit.model.train.loss import regularized_weights
 
 HERE = Path(__file__).parent
@@ -118,6 +119,27 @@ def test_a_run_that_dies_within_an_epoch_ends_with_the_same_numbers(whole, spec,
     assert step > 0
     monkeypatch.setattr(weights, "save_checkpoint", save)
     run(spec, tmp_path, **EVERYTHING)
+    same_run(whole[0], tmp_path)
+
+
+def test_a_run_that_dies_in_validation_trains_no_step_again(whole, spec, tmp_path, monkeypatch):
+    validate, step, calls, steps = Loop._validate, Loop._step, [], []
+
+    def dying(self):
+        calls.append(self.name)
+        if len(calls) == 4:  # the start, two of epoch 1, the first of epoch 2
+            raise KeyboardInterrupt
+        return validate(self)
+
+    monkeypatch.setattr(Loop, "_validate", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, tmp_path, checkpoint_seconds=1e-9, **EVERYTHING)
+    entry = weights.load_checkpoint(tmp_path / "checkpoint.pt", CFG)["phases"]["float"]
+    assert (entry["epoch"], entry["step"]) == (1, 4)
+    monkeypatch.setattr(Loop, "_validate", validate)
+    monkeypatch.setattr(Loop, "_step", lambda self, *a: (steps.append((self.name, *a[-2:])), step(self, *a))[1])
+    run(spec, tmp_path, **EVERYTHING)
+    assert steps[0] == ("float", 3, 0)
     same_run(whole[0], tmp_path)
 
 

@@ -21,6 +21,7 @@ from bhvit.model.network import BHViT
 from bhvit.model.train import TrainConfig
 from bhvit.model.train.ablation import ablate
 from bhvit.model.train.full_precision import binary_weights
+from bhvit.model.train.loop import Loop
 from bhvit.model.train.processes import Processes
 from bhvit.model.train.run import load_sets
 from bhvit.model.train.teacher import load_teacher
@@ -214,3 +215,19 @@ def test_rows_of_an_ablation_are_checked_first(tmp_path):
 def test_fused_kernels_leave_small_numbers_alone():
     fused.library(torch.float32)
     assert float(torch.tensor([1e-40]) * 2) > 0
+
+
+def test_gradients_are_clipped(spec, tmp_path, monkeypatch):
+    """Their norm over all parameters, after the processes have averaged them."""
+    step, norms = Loop._step, []
+
+    def watched(self, *arguments):
+        told = step(self, *arguments)
+        norms.append(float(torch.stack([p.grad.norm() for p in self.parameters]).norm()))
+        return told
+
+    monkeypatch.setattr(Loop, "_step", watched)
+    for name, limit in (("free", 1e9), ("clipped", 0.01)):
+        norms.clear()
+        run(spec, tmp_path / name, runs.NormFree, max_gradient=limit, deploy=False, **SHORT)
+        assert len(norms) > 1 and (min(norms) > 0.01) == (name == "free") and max(norms) < limit * 1.001

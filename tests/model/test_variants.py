@@ -11,6 +11,7 @@ from model_nets import lively_images, random_float
 
 from bhvit.model.config import ConfigError, load_config, parse_config
 from bhvit.model.export import export
+from bhvit.model.layers import fused
 from bhvit.model.layers.float_parts import QD, binary_conv, binary_linear
 from bhvit.model.layers.qd_attention import QDAttention
 from bhvit.model.layers.shapes import TAPS, shifted
@@ -18,6 +19,7 @@ from bhvit.model.layers.shift import BRANCHES, branch_taps
 from bhvit.model.network import BHViT
 from bhvit.model.numerics import Widths, check_ranges
 from bhvit.model.trace import counting_levels, run_integers
+from bhvit.model.twin import Recorder
 
 NANO = load_config(Path(__file__).parent / "configs" / "nano.yaml").model_dump(mode="json")
 DEPLOYED = {
@@ -25,7 +27,8 @@ DEPLOYED = {
     "convolution": {"mixer": "convolution"}, "attention": {"mixer": "attention"},
     "average": {"merge_tokens": "average", "pool_padding": 0}, "pure shifts": {"shift": "pure"},
     "no shifts": {"shift": "off"}, "plain signs": {"weight_sign": "plain"}, "one convolution": {"dilations": [1]},
-    "two convolutions": {"dilations": [1, 2], "downsample": "fp"},
+    "two convolutions": {"dilations": [1, 2], "downsample": "fp"}, "no norm in front": {"pre_norm": False},
+    "bare product": {"context_norm": False}, "sum": {"merge_output": "sum"}, "bare convolution": {"downsample": "conv"},
 }
 REFUSED = {"gsb": {"attention": "gsb"}, "residual": {"msgdc_residual": True},
            "no merge tokens": {"merge_tokens": "off"}, "one dilation": {"dilations": [1, 1, 1]}}
@@ -125,6 +128,62 @@ def test_residual_inside_the_branches():
     assert torch.allclose(block(u), block.norm(want), atol=1e-6)
     block.residual = False
     assert not torch.allclose(block(u), block.norm(want), atol=1e-2)
+
+
+def test_without_norms_in_front():
+    """Equation 6: H = X + MSGDC(X), H + MLP(H)."""
+    torch.manual_seed(0)
+    net = BHViT(variant("no norm in front"))
+    assert not any("layernorm_before" in key or "layernorm_after" in key for key in net.state_dict())
+    block, x = net.vit.encoder.layerA[0].eval(), torch.randn(2, 24, 24, 8)
+    h = x + block.GC(x)
+    assert torch.equal(block(x), h + block.output(block.intermediate(h)) + block.shift_branches(h))
+    with fused.active(torch.float32):
+        assert torch.allclose(block(x), block.mlp(h), atol=1e-5)
+
+
+def test_bare_product():
+    """Equation 11: the levels times the values, then the residuals; only RPReLU stays behind."""
+    torch.manual_seed(0)
+    net = BHViT(variant("bare product"))
+    attention = net.vit.encoder.layerB[0].attention.attention.eval()
+    assert not any("norm_context" in key for key in net.state_dict())
+    u = torch.randn(2, 6, 6, attention.moveq.shape[0])
+    with Recorder(attention) as r:
+        attention(u)
+    q, k, v = (r.output(getattr(attention, f"rprelu{z}")) for z in "qkv")
+    bits = (v + attention.movev2 >= 0).float() * 2 - 1
+    a = r.output(attention.att_prob_quantizer)
+    product = (a @ bits.reshape(*bits.shape[:3], attention.heads, -1).transpose(2, 3)).transpose(2, 3).reshape(v.shape)
+    assert torch.allclose(r.input(attention.rprelu_context), product + q + k + v, atol=1e-5)
+
+
+def test_local_plus_merge_tokens():
+    """Equation 12 without weights."""
+    torch.manual_seed(0)
+    net = BHViT(variant("sum"))
+    assert not any(key.endswith("parm") for key in net.state_dict())
+    attention = net.vit.encoder.layerB[0].attention.attention.eval()
+    u = torch.randn(2, 6, 6, attention.moveq.shape[0])
+    with Recorder(attention) as r:
+        got = attention(u)
+    v, w, n = r.output(attention.rprelu_context), attention.w, attention.n
+    merge = v[:, :, w * w:].mean(1).reshape(-1, n, n, v.shape[-1])
+    for y, x in ((0, 0), (5, 4)):
+        window = y // w * n + x // w
+        want = v[:, window, y % w * w + x % w] + merge[:, y // w, x // w]
+        assert torch.allclose(got[:, y, x], want, atol=1e-6)
+
+
+def test_bare_down_sampling():
+    """Section 4.1: a 2 x 2 convolution with stride 2."""
+    torch.manual_seed(0)
+    net = BHViT(variant("bare convolution"))
+    down = net.vit.encoder.patch_embed1
+    assert {name for name, _ in down.named_parameters()} == {"proj.weight"} == set(down.state_dict())
+    x = torch.randn(2, 24, 24, 8)
+    want = sum(x[:, i::2, j::2] @ down.proj.weight[:, :, i, j].T for i in (0, 1) for j in (0, 1))
+    assert torch.allclose(down(x), want, atol=1e-5)
 
 
 def test_fixed_thresholds():
