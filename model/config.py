@@ -48,8 +48,8 @@ class ModelConfig(BaseModel):
     token_norm: Literal["layer", "batch"] = Field(
         "layer", description="norm of window tokens: exact LayerNorm, or batch norm, which costs no root")
     downsample: Literal["binary", "fp", "conv"] = Field(
-        "binary", description="down-sampling: binary; full-precision (8 bit when deployed); a convolution alone, of full "
-        "precision too, without norms and position embeddings (section 4.1)")
+        "binary", description="down-sampling: binary; full-precision (8 bit when deployed); a convolution alone, of "
+        "full precision too, without norms and position embeddings (section 4.1)")
     attention: Literal["qd", "qd_fixed", "binary", "gsb"] = Field(
         "qd", description="levels 0..3 with a learned step and zero point per head; with the paper's fixed thresholds "
         "(equation 10); a single bit (equation 3); group superposition binarization")
@@ -63,7 +63,8 @@ class ModelConfig(BaseModel):
         "box", description="shift branches: circular means; the paper's moves by 1 and 2 (figure 5); none (table 5)")
     weight_sign: Literal["centred", "plain"] = Field(
         "centred", description="binary weights: sign of the weight minus its row's mean, or of the weight (equation 4)")
-    pre_norm: bool = Field(True, description="batch norm in front of token mixer and MLP; without: equation 6 as printed")
+    pre_norm: bool = Field(
+        True, description="batch norm in front of token mixer and MLP; without: equation 6 as printed")
     context_norm: bool = Field(
         True, description="batch norm on the product of attention and values; without: equation 11 as printed")
     merge_output: Literal["blend", "sum"] = Field(

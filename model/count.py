@@ -108,7 +108,7 @@ def _attention(cfg, stage: int, c: int, side: int, depth: int) -> Iterator[dict]
     pools = {"blend": 2, "average": 1, "off": 0}[cfg.merge_tokens]
     blend = pools * windows * window * window * c + 3 * c * windows * (cfg.merge_tokens == "blend")
     blended = merged and cfg.merge_output == "blend"
-    back = windows * windows * c + (3 if blended else 1) * c * tokens if merged else 0  # mean of the merge tokens, blend
+    back = windows * windows * c + (3 if blended else 1) * c * tokens if merged else 0  # mean of merge tokens, blend
     norm = _scale(c) if cfg.token_norm == "layer" else _norm(c)
     quantizer = {"gsb": (_vector(1),) * 3, "qd_fixed": ()}.get(
         cfg.attention, (_vector(heads), _vector(heads), Part(1, 0, 1)))
@@ -116,11 +116,13 @@ def _attention(cfg, stage: int, c: int, side: int, depth: int) -> Iterator[dict]
                elementwise=2 * cfg.pre_norm * c * tokens + blend  # batch norm, poolings, blend
                + (7 if cfg.token_norm == "layer" else 2) * c * long
                + 3 * 9 * c * long  # move, scale, norm, residual, RPReLU, move of Q, K, V
-               + (4 + 5) * heads * pairs + (6 + 2 * cfg.context_norm) * c * long  # softmax, quantizer; context norm, 3 sums, RPReLU
+               + (4 + 5) * heads * pairs + (6 + 2 * cfg.context_norm) * c * long
+               # softmax, quantizer; context norm, 3 sums, RPReLU
                + back + 11 * c * tokens,  # output: move, scale, norm, residual, RPReLU, LayerScale, residual
                parts=(*_pre(cfg, c), *(_vector(c),) * (cfg.merge_tokens == "blend"), norm,
                       *(_vector(c), _vector(c), _norm(c), _rprelu(c)) * 3, *quantizer,
-                      *(_norm(c),) * cfg.context_norm, _rprelu(c), *(_vector(c),) * bool(blended), _vector(c), _norm(c), _rprelu(c), _scale(c)))
+                      *(_norm(c),) * cfg.context_norm, _rprelu(c), *(_vector(c),) * bool(blended),
+                      _vector(c), _norm(c), _rprelu(c), _scale(c)))
 
 
 def _mlp(cfg, name: str, c: int, hidden: int, tokens: int, depth: int) -> Iterator[dict]:

@@ -150,7 +150,8 @@ def count(model: Path, as_json: bool) -> None:
     from bhvit.model.count import count as run
 
     result = run(load_config(model))
-    lines = [f"{'layer':42}{'x':>4}{'binary MACs':>16}{'other MACs':>14}{'elementwise':>14}{'binary weights':>16}{'parameters':>13}"]
+    lines = [f"{'layer':42}{'x':>4}{'binary MACs':>16}{'other MACs':>14}{'elementwise':>14}"
+             f"{'binary weights':>16}{'parameters':>13}"]
     lines += [f"{r['layer']:42}{r['repeat']:>4}{r['binary_macs']:>16,}{r['fixed_macs']:>14,}{r['elementwise']:>14,}"
               f"{r['binary_weights']:>16,}{r['parameters']:>13,}" for r in result["layers"]]
     t = result["total"]

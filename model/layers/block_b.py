@@ -11,8 +11,16 @@ from bhvit.model.config import ModelConfig
 from bhvit.model.layers.blend import Blend
 from bhvit.model.layers.epilogue import Epilogue
 from bhvit.model.layers.fixed import Fixed, fold_norm, sign_edge, vec
-from bhvit.model.layers.float_parts import (GSB, QD, ChannelNorm, LayerScale, RPReLU, binary_linear, channel_norm,
-                                            sign_act)
+from bhvit.model.layers.float_parts import (
+    GSB,
+    QD,
+    ChannelNorm,
+    LayerScale,
+    RPReLU,
+    binary_linear,
+    channel_norm,
+    sign_act,
+)
 from bhvit.model.layers.fused import norm_act, sign_move
 from bhvit.model.layers.layer_norm import LayerNorm
 from bhvit.model.layers.linear import BinaryLinear

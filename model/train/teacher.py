@@ -115,7 +115,8 @@ def write_logits(text: str, cfg, data_spec: str, out: Path, *, quiet: bool | Non
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = load_teacher(text, cfg.classes, cfg.image_channels, len(images), device)
     if not isinstance(teacher, NetworkTeacher):
-        raise UserError("These are logits already.", f"teacher '{text}'", do="name a network: net:..., timm:... or python:...")
+        raise UserError("These are logits already.", f"teacher '{text}'",
+                        do="name a network: net:..., timm:... or python:...")
     parts = []
     with Progress("teacher", len(images), "images", quiet=quiet) as bar:
         for start in range(0, len(images), 128):

@@ -366,7 +366,8 @@ def write_golden(folder: Path, case: str, seed: int, s: Shape, trace: bool = Tru
     w = Writer(s, seed)
     with torch.no_grad():
         logits = w.run()
-    meta = {"case": case, "mode": "eval", "model": model, "some_fp": s.some_fp, "gsb": s.gsb, "SEED": seed, "num_labels": s.classes,
+    meta = {"case": case, "mode": "eval", "model": model, "some_fp": s.some_fp, "gsb": s.gsb, "SEED": seed,
+            "num_labels": s.classes,
             "n_keys": len(w.p), "state_dict_crc32": w.crc, "input_crc32": zlib.crc32(w.x.tobytes()),
             "logits_argmax": logits.argmax(1).tolist()}
     folder.mkdir(parents=True, exist_ok=True)

@@ -105,6 +105,7 @@ def test_every_layer_group(name):
 @pytest.mark.parametrize("change", [
     {}, {"downsample": "fp", "token_norm": "batch"}, {"attention": "gsb"}, {"attention": "qd_fixed"},
     {"attention": "binary"}, {"merge_tokens": "average", "pool_padding": 0}, {"merge_tokens": "off"}, {"shift": "off"},
+    {"pre_norm": False}, {"context_norm": False}, {"merge_output": "sum"}, {"downsample": "conv"},
     {"dilations": [2]}, {"mixer": "convolution"}, {"mixer": "attention", "heads": [1, 2, 3, 2]}], ids=str)
 def test_parameters_are_those_of_the_network(change):
     base = load_config(Path(__file__).parent / "configs" / "nano.yaml").model_dump(mode="json")

@@ -158,7 +158,7 @@ def test_checkpoint_of_other_settings_is_refused(finished):
 
 
 def test_complaints(tmp_path):
-    with pytest.raises(UserError, match="(?s)needs labels.*digits, cifar10:DIR"):
+    with pytest.raises(UserError, match=r"(?s)needs labels.*digits, cifar10:DIR"):
         train.train(CFG, "random:0", tmp_path, quiet=True, build=StubNet)
     with pytest.raises(UserError, match="more classes"):
         train.train(CFG.model_copy(update={"classes": 4}), "digits", tmp_path, quiet=True, build=StubNet)
