@@ -24,19 +24,31 @@ CONTAINERS = ("model", "state_dict", "model_state_dict", "module", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 LISTED = 8  # names of each kind in the message; --json has all
 
-#: what a difference means: (kind, part of a tensor's name, remedy)
+#: what a difference means: (kind, part of a tensor's name, remedy, part of a name of this kind that rules it out)
 MEANINGS = (
-    ("missing", ".running_mean", "its norms have no running statistics: it was trained without --replace-ln-bn, which "
-                                 "this network needs"),
-    ("surplus", "att_prob_clip", "it was trained with --gsb: use attention: gsb"),
-    ("missing", "att_prob_clip", "it was trained without --gsb: use attention: qd"),
-    ("missing", r"patch_embed\d\.move", "its down-samplings are of full precision (--some-fp): use downsample: fp"),
-    ("surplus", r"patch_embed\d\.move", "its down-samplings are binary: use downsample: binary"),
-    ("missing", "layerscale_[hwc]", "it has no shift branches: use shift: off"),
-    ("surplus", "layerscale_[hwc]", "it has shift branches: do not use shift: off"),
+    ("missing", r"patch_embeddings\.norm\.running_mean", "its norms have no running statistics: it was trained without "
+     "--replace-ln-bn, which this network needs", None),
+    ("missing", r"token_FA\.norm\.running_mean", "its tokens have LayerNorm: use token_norm: layer",
+     r"patch_embeddings\.norm\.running_mean"),
+    ("surplus", r"token_FA\.norm\.running_mean", "its tokens have batch norm: use token_norm: batch", None),
+    ("surplus", "att_prob_clip", "it was trained with --gsb: use attention: gsb", None),
+    ("missing", "att_prob_clip", "it was trained without --gsb: use attention: qd", None),
+    ("missing", r"patch_embed\d\.move", "its down-samplings are of full precision (--some-fp): use downsample: fp",
+     r"patch_embed\d\.norm0"),
+    ("surplus", r"patch_embed\d\.move", "its down-samplings are binary: use downsample: binary", None),
+    ("missing", r"patch_embed\d\.norm0", "its down-samplings are convolutions alone: use downsample: conv", None),
+    ("surplus", r"patch_embed\d\.norm0", "its down-samplings have norms: use downsample: fp", r"patch_embed\d\.move"),
+    ("missing", "layernorm_before", "it has no norms in front of token mixers and MLPs: use pre_norm: false", None),
+    ("surplus", "layernorm_before", "it has norms in front of token mixers and MLPs: use pre_norm: true", None),
+    ("missing", "norm_context", "it has no norm behind attention times values: use context_norm: false", None),
+    ("surplus", "norm_context", "it has a norm behind attention times values: use context_norm: true", None),
+    ("missing", r"\.parm$", "it adds merge tokens: use merge_output: sum", r"token_FA\.a1$"),
+    ("surplus", r"\.parm$", "it blends merge tokens: use merge_output: blend", r"token_FA\.a1$"),
+    ("missing", "layerscale_[hwc]", "it has no shift branches: use shift: off", None),
+    ("surplus", "layerscale_[hwc]", "it has shift branches: do not use shift: off", None),
     ("misshapen", "position_embeddings", "position embeddings belong to one size of the map and are not interpolated: "
-                                         "use the image_size and stem_patch of the training"),
-    ("misshapen", r"^classifier\.", "it has another number of classes: use classes as in the file"),
+     "use the image_size and stem_patch of the training", None),
+    ("misshapen", r"^classifier\.", "it has another number of classes: use classes as in the file", None),
 )
 
 
@@ -54,7 +66,9 @@ class Mismatch(UserError):
                                       if kind == "misshapen" else "") for k in list(found)[:LISTED]]
                 if len(found) > LISTED:
                     lines.append(f"  ... and {len(found) - LISTED} more (--json lists all)")
-        meanings = [text for kind, part, text in MEANINGS if any(re.search(part, k) for k in self.tensors[kind])]
+        meanings = [text for kind, part, text, unless in MEANINGS
+                    if any(re.search(part, k) for k in self.tensors[kind])
+                    and not (unless and any(re.search(unless, k) for k in self.tensors[kind]))]
         super().__init__("The checkpoint does not fit the model file.", path, "\n    ".join(lines),
                          "; ".join(meanings) or "use the model file of the network that was trained")
 

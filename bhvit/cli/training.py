@@ -18,7 +18,9 @@ from .model import data_option, model_file, train_options
 @click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Logits, *.npz.")
 @json_option
 def teach(teacher: str, model: Path, data: str, out: Path, as_json: bool) -> None:
-    """Store the logits of TEACHER (net:MODEL.yaml:WEIGHTS or timm:NAME:WEIGHTS) on the training images of MODEL.yaml.
+    """Store the logits of TEACHER on the training images of MODEL.yaml.
+
+    TEACHER is net:MODEL.yaml:WEIGHTS, timm:NAME:WEIGHTS or python:FILE.py:FUNCTION.
 
     A training with `--set teacher=logits:OUT` then needs no teacher network."""
     from bhvit.model.config import load_config

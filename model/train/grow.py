@@ -73,11 +73,17 @@ def _check(cfg, larger) -> None:
     if any(a > b for a, b in zip(cfg.depths, larger.depths)):
         raise UserError("A trained network cannot lose blocks.", both,
                         f"depths {list(cfg.depths)} and {list(larger.depths)}", "train the smaller one by itself")
-    for key in ("widths", "mlp_ratios", "heads"):
+    for key in ("widths", "mlp_ratios"):
         small, large = list(getattr(cfg, key)), list(getattr(larger, key))
         if any(b % a for a, b in zip(small, large)):
             raise UserError("A trained network grows by whole factors.", both, f"{key} {small} and {large}",
                             f"give {key} that are multiples")
+    for stage in range(1, 4):
+        before, wide = cfg.widths[stage - 1:stage + 1]
+        if cfg.downsample == "binary" and larger.widths[stage] != wide and wide % before:
+            raise UserError("A stage that grows needs whole copies of the channels in front of it.", both,
+                            f"stage {stage + 1} has {wide} channels behind {before}, so the residual of its "
+                            "down-sampling is cut", "widen stages that have a multiple of the stage before")
     for stage, mixer in enumerate(cfg.mixers):
         factor = larger.widths[stage] // cfg.widths[stage]
         if mixer == "convolution" and factor != 1:

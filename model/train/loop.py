@@ -65,7 +65,7 @@ class Loop:
             first = self.epochs + 1 if done else entry["epoch"] + 1
             for epoch in range(first, self.epochs + 1):
                 loss, hits, rate = self._epoch(entry, phases, epoch, bar)
-                if epoch % self.options.validate_every and epoch < self.epochs:
+                if not self._validates(epoch):
                     self._pass(entry, phases, epoch, loss, hits, rate)
                     continue
                 top1 = self._close(entry, epoch, loss, hits, rate)
@@ -75,6 +75,10 @@ class Loop:
         entry |= {"model": None, "optimizer": None, "ema": None, "signs": None, "sums": None, "step": 0,
                   "epoch": max(self.epochs, entry["epoch"])}
         return entry["best"]
+
+    def _validates(self, epoch: int) -> bool:
+        """Whether the validation images are looked at after an epoch."""
+        return epoch % self.options.validate_every == 0 or epoch == self.epochs
 
     def _begin(self) -> dict:
         loss, top1 = self._validate()  # the start counts as epoch 0
@@ -152,15 +156,17 @@ class Loop:
             batch = next(batches)
             self._waiting += time.monotonic() - waited
             rate = learning_rate(options, self.name, (epoch - 1) * steps + step, self.epochs * steps, steps)
-            # a look at the validation images follows, which may take long
-            due = run.due(0.25 if step + 1 == steps else 1.0)
-            saving = self._step(batch, rate, factors, sums, due, epoch, step)
+            # a look at the validation images may take long
+            close = step + 1 == steps and self._validates(epoch)
+            saving = self._step(batch, rate, factors, sums, run.due(0.25 if close else 1.0), epoch, step)
             self._images += options.batch_size
             self._seconds = time.monotonic() - clock
             bar.advance(options.batch_size, f"epoch {epoch}/{self.epochs}, {self._speed():,.0f} images/s, "
                                             f"{100 * self._waiting / max(self._seconds, 1e-9):.0f} % on data")
             if saving:
                 run.processes.average_buffers(self.net)
+                if step + 1 == steps:  # what is averaged below and in front of the validation
+                    run.processes.average([sums, *(self.ema.average.values() if self.ema else ())])
                 entry |= {"step": step + 1, "sums": sums.cpu()}
                 self._keep(entry)
                 run.save(phases)

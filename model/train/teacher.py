@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -142,7 +143,12 @@ def _from_python(path: Path, function: str, classes: int, channels: int) -> tupl
         raise UserError("The teacher's file is no Python file.", path, "its name does not end in .py", hint)
     try:
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        sys.modules[spec.name] = module  # dataclasses and pickles look there
+        sys.path.insert(0, str(path.parent.resolve()))  # as if it were run: files beside it can be imported
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
         net, side = getattr(module, function)()
         with torch.no_grad():
             got = tuple(net.eval()(torch.zeros(2, side, side, channels)).shape)

@@ -55,6 +55,9 @@ def widen(state: dict[str, Tensor], new: dict[str, Tensor], layer_norm: bool, bi
         copies = out[name].shape[1] // state[name].shape[1] if out[name].dim() > 1 else 1
         if layer in NORM_BEHIND and name.endswith(".weight") and copies > 1:
             norm = f"{place}.{NORM_BEHIND[layer]}.running_"
+            if norm + "mean" not in out:  # a convolution alone
+                out[name] = out[name] / copies
+                continue
             out[norm + "mean"] = out[norm + "mean"] * copies
             out[norm + "var"] = (out[norm + "var"] + EPS) * copies**2 - EPS
     return out

@@ -131,6 +131,20 @@ def test_what_a_difference_means(theirs, ours, words, tmp_path):
     assert words in caught.value.do and not (tmp_path / "w.safetensors").exists()
 
 
+@pytest.mark.parametrize("change", [
+    {"pre_norm": False}, {"context_norm": False}, {"merge_output": "sum"}, {"token_norm": "batch"},
+    {"downsample": "fp"}, {"downsample": "conv"}], ids=str)
+def test_variants_point_to_their_key_and_no_other(change, tmp_path):
+    (key, value), = change.items()
+    variant = NANO.model_copy(update=change)
+    for theirs, ours, remedy in ((variant, NANO, value), (NANO, variant, getattr(NANO, key))):
+        torch.save(state_of(theirs), tmp_path / "a.pth")
+        with pytest.raises(Mismatch) as caught:
+            import_checkpoint(tmp_path / "a.pth", ours, tmp_path / "w.safetensors")
+        told = str(remedy).lower()
+        assert caught.value.do.count(": use ") == 1 and caught.value.do.endswith(f"use {key}: {told}"), caught.value.do
+
+
 class Evil:
     """Writes a file when it is unpickled."""
 

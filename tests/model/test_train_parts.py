@@ -373,9 +373,17 @@ def test_deit_reads_weights_under_timms_names(tmp_path):
 
 
 def test_any_torch_module_teaches(tmp_path):
+    (tmp_path / "beside.py").write_text("TEN = 10")
     (tmp_path / "mine.py").write_text("""
+from __future__ import annotations
+from dataclasses import dataclass
 import torch
+from beside import TEN
 from torch import nn
+
+@dataclass
+class Size:
+    classes: int
 
 class Net(nn.Module):
     def __init__(self, classes, axis=-1):
@@ -385,7 +393,7 @@ class Net(nn.Module):
         assert images.shape[1:] == (8, 8, 3), images.shape
         return self.head(images.mean((1, 2)) / 255).squeeze(self.axis)
 
-def ten(): return Net(10), 8
+def ten(): return Net(Size(TEN).classes), 8
 def one(): return Net(1), 8
 def bare(): return Net(10)
 def broken(): raise RuntimeError("no weights here")

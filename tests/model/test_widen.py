@@ -37,8 +37,8 @@ def grown(folder, small, wide, kind="float", noise=0.0):
 
 @pytest.mark.parametrize("kind", ["float", "full"])
 @pytest.mark.parametrize("changes", [
-    {}, {"token_norm": "batch"}, {"downsample": "fp"}, {"attention": "gsb", "merge_tokens": "off"},
-    {"mixer": "attention", "heads": (2, 2, 2, 2)}])
+    {}, {"token_norm": "batch"}, {"downsample": "fp"}, {"downsample": "conv"},
+    {"attention": "gsb", "merge_tokens": "off"}, {"mixer": "attention", "heads": (2, 2, 2, 2)}])
 def test_wider_stages_compute_the_same(tmp_path, changes, kind):
     heads = {"heads": (2, 2, 4, 8)} if len(changes.get("heads", ())) == 4 else {}
     small, wide = ModelConfig(**SMALL | changes | {"shift": "off"}), ModelConfig(
@@ -112,10 +112,26 @@ def test_noise_parts_the_copies(tmp_path):
 @pytest.mark.parametrize("changes, phrase", [
     ({"widths": (32, 32, 32, 32)}, "keeps its width"), ({"widths": (16, 16, 48, 64), "heads": (3, 4)}, "whole factors"),
     ({"widths": (16, 16, 64, 64), "heads": (2, 4)}, "Heads keep their size"),
+    ({"mlp_ratios": (2, 3, 2, 2)}, "whole factors"),
     ({"token_norm": "layer", "shift": "pure"}, "more than their size")])
 def test_refusals(tmp_path, changes, phrase):
     small = ModelConfig(**SMALL | {"token_norm": "batch"})
     wide = ModelConfig(**SMALL | {"token_norm": "batch"} | changes)
     weights.save(tmp_path / "s.safetensors", random_float(small)[0].state_dict(), small, kind="float")
     with pytest.raises(UserError, match=phrase):
+        grow(tmp_path / "s.safetensors", small, wide, tmp_path / "w.safetensors")
+
+
+def test_heads_may_be_given_for_two_or_four_stages(tmp_path):
+    small, wide = ModelConfig(**SMALL), ModelConfig(**SMALL | {"heads": (1, 1, 2, 2), "depths": (1, 1, 2, 1)})
+    net, large, images, told = grown(tmp_path, small, wide)
+    with torch.no_grad():
+        assert told["exact"] and torch.equal(net(images), large(images))
+
+
+def test_a_residual_that_is_cut_does_not_grow(tmp_path):
+    small = ModelConfig(**SMALL | {"widths": (16, 16, 24, 24), "heads": (1, 1)})
+    wide = ModelConfig(**SMALL | {"widths": (16, 16, 48, 48), "heads": (2, 2)})
+    weights.save(tmp_path / "s.safetensors", random_float(small)[0].state_dict(), small, kind="float")
+    with pytest.raises(UserError, match="whole copies"):
         grow(tmp_path / "s.safetensors", small, wide, tmp_path / "w.safetensors")
