@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import torch
 from torch import nn
 
 from bhvit.errors import UserError
 from bhvit.model.data import Dataset
+from bhvit.model.layers import fused
 from bhvit.progress import Progress
+
+MANY = 1000  # images that are worth compiling kernels for: seconds once, then a third of the time
 
 
 def predict(net: nn.Module, images, batch_size: int = 128, title: str = "evaluating", quiet: bool | None = None
             ) -> np.ndarray:
     """Logits of uint8 images (N, H, W, C) in eval mode: float32 (N, classes).
 
-    The network is called with float32 pixels 0..255, NHWC, on the device where it lives; its mode is restored.
+    The network is called with float32 pixels 0..255, NHWC, on the device where it lives; its mode is restored. Many
+    images go through a deployed network in the kernels of `layers.fused_fixed` where there is a C++ compiler: the
+    same values bit by bit.
     """
     device = next((tensor.device for tensor in (*net.parameters(), *net.buffers())), torch.device("cpu"))
     training, parts = net.training, []
     net.eval()
     try:
-        with torch.inference_mode(), Progress(title, len(images), "images", quiet=quiet) as bar:
+        with (torch.inference_mode(), _kernels(net, device, len(images)),
+              Progress(title, len(images), "images", quiet=quiet) as bar):
             for start in range(0, len(images), batch_size):
                 batch = as_input(images[start:start + batch_size], device)
                 parts.append(net(batch).detach().float().cpu().numpy())
@@ -29,6 +37,14 @@ def predict(net: nn.Module, images, batch_size: int = 128, title: str = "evaluat
     finally:
         net.train(training)
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+
+
+def _kernels(net: nn.Module, device: torch.device, images: int) -> contextlib.AbstractContextManager:
+    if getattr(net, "frozen", False) and device.type == "cpu" and images >= MANY:
+        with contextlib.suppress(UserError):  # no compiler, or no place to keep what it makes: slower, no worse
+            fused.library(torch.float32)
+            return fused.active(torch.float32)
+    return contextlib.nullcontext()
 
 
 def as_input(images, device: torch.device | str = "cpu") -> torch.Tensor:

@@ -108,7 +108,7 @@ def _traced(net: BHViT, example: torch.Tensor) -> onnx.ModelProto:
 def _plain(name: str) -> str:
     """Readable name of a traced tensor or node: module path, then operator."""
     name = name.strip("/").removesuffix("_output_0").replace("/", ".")
-    for noise in (".act_quant.export_handler.Quant", ".act_quant.export_handler.BipolarQuant",
+    for noise in (".quant.export_handler.Quant", ".act_quant.export_handler.BipolarQuant",
                   ".quant.export_handler.BipolarQuant"):
         if name.endswith(noise):
             name = name.removesuffix(noise)

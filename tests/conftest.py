@@ -14,3 +14,5 @@ gc.set_threshold(OBJECTS, *gc.get_threshold()[1:])  # PyTorch and FINN are loade
 os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix) / "var" / "matplotlib"))
 if "PYTEST_XDIST_WORKER" not in os.environ:
     import matplotlib.font_manager  # noqa: F401
+else:  # there is a process per core: threads of each would wait for those of the others
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -14,6 +14,7 @@ from bhvit.model.deploy import default_images, deploy
 from bhvit.model.evaluate import predict, ranks
 from bhvit.model.network import BHViT
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 CFG = ModelConfig(name="stub", image_size=16, image_channels=1, classes=10, stem_patch=2, widths=(8, 8, 16, 16),
                   depths=(1, 1, 1, 1), heads=(2, 2), window=1, pool_padding=0)
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+import stock
 import torch
 from onnx import numpy_helper
 
@@ -13,12 +14,16 @@ from bhvit.model.export import ExportError, check_equal, export
 from bhvit.model.network import BHViT
 from bhvit.model.trace import exponents, run_integers, state_digest
 
+# the other network goes through the export in tests/flow/test_lower_network.py
+pytestmark = pytest.mark.parametrize("frozen", ["variant", pytest.param("nano", marks=pytest.mark.full)], indirect=True,
+                                     scope="session")
+
 
 @pytest.fixture(scope="module")
 def exported(frozen, tmp_path_factory):
     _, net, images = frozen
     path = tmp_path_factory.mktemp("export") / "net.onnx"
-    facts = export(net, path, check_images=18, golden_images=2, images=images.numpy().astype(np.uint8))
+    facts = export(net, path, batch=16, check_images=18, golden_images=2, images=images.numpy().astype(np.uint8))
     return net, path, facts
 
 
@@ -46,6 +51,14 @@ def test_sidecar(exported):
     assert np.array_equal(golden["logits"], logits)
     assert set(golden.files) == {"pixels", "logits", *trace}
     assert all(np.array_equal(golden[k], v) for k, v in trace.items())
+
+
+def test_stock_qonnx_equals_pytorch(exported, frozen, tmp_path):
+    net, path, facts = exported
+    images = frozen[2].numpy().astype(np.uint8)
+    got = stock.logits(path, images, tmp_path)
+    assert np.array_equal(got, run_integers(net, images)[0].reshape(len(images), -1) * 2.0 ** facts["logit_exponent"])
+    assert len(images) == 16 and len(np.unique(got, axis=0)) > 12
 
 
 def test_constants_state_width_and_exponent(exported):

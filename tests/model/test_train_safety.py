@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import test_train_runs as runs
@@ -27,6 +23,7 @@ from bhvit.model.train.run import load_sets
 from bhvit.model.train.teacher import load_teacher
 
 CFG, run, spec, one_thread = runs.CFG, runs.run, runs.spec, runs.one_thread
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SHORT = dict(epochs=2, finetune_epochs=1, batch_size=80, calibration_images=16)
 
 
@@ -99,36 +96,6 @@ def test_a_freeze_that_fails_loses_nothing(spec, tmp_path, monkeypatch):
     assert metrics["phase"] == "fixed" and metrics["float_epoch"] == phases["best_epoch"]
     again = weights.load(path, CFG, "float")
     assert all(torch.equal(kept[name], again[name]) for name in kept)
-
-
-PARTED = f"""
-import os, sys
-sys.path.insert(0, {str(runs.HERE)!r})
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-import test_train_runs as t
-from bhvit.model.train.loop import Loop
-close = Loop._close
-def spy(self, entry, epoch, *rest):
-    state = {{name: value.clone() for name, value in self.net.named_parameters()}}
-    torch.save(state, Path(sys.argv[2]) / f"{{self.name}}_{{epoch}}_{{os.environ['RANK']}}.pt")
-    return close(self, entry, epoch, *rest)
-Loop._close = spy
-t.run(sys.argv[1], Path(sys.argv[2]), **eval(sys.argv[3]))
-"""
-
-
-def test_processes_keep_the_same_network(spec, tmp_path):
-    (tmp_path / "child.py").write_text(PARTED)
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-         str(tmp_path / "child.py"), spec, str(tmp_path), repr(SHORT | {"ema": 0.9})],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    for phase in ("float_1", "float_2", "fixed_1"):
-        one, two = (torch.load(tmp_path / f"{phase}_{rank}.pt") for rank in (0, 1))
-        assert all(torch.equal(one[name], two[name]) for name in one), phase
 
 
 def test_a_deployed_teacher_computes_with_integers_beside_bf16(spec, tmp_path):

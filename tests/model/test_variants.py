@@ -30,12 +30,28 @@ DEPLOYED = {
     "two convolutions": {"dilations": [1, 2], "downsample": "fp"}, "no norm in front": {"pre_norm": False},
     "bare product": {"context_norm": False}, "sum": {"merge_output": "sum"}, "bare convolution": {"downsample": "conv"},
 }
+#: every variant in some network of `make test`; each alone in `make test-full`
+TOGETHER = {
+    "attention, plain signs, sum": ("attention", "plain signs", "sum"),
+    "convolution, no shifts, bare convolution": ("convolution", "no shifts", "bare convolution"),
+    "one bit, average, one convolution": ("one bit", "average", "one convolution"),
+    "fixed thresholds, two convolutions, pure shifts": ("fixed thresholds", "two convolutions", "pure shifts"),
+    "bare product, no norm in front": ("bare product", "no norm in front"),
+}
 REFUSED = {"gsb": {"attention": "gsb"}, "residual": {"msgdc_residual": True},
            "no merge tokens": {"merge_tokens": "off"}, "one dilation": {"dilations": [1, 1, 1]}}
 
 
 def variant(name: str):
-    return parse_config({**NANO, **(DEPLOYED | REFUSED)[name], "name": name.replace(" ", "_")})
+    changes = {key: value for one in TOGETHER.get(name, (name,)) for key, value in (DEPLOYED | REFUSED)[one].items()}
+    return parse_config({**NANO, **changes, "name": name.replace(",", "").replace(" ", "_")})
+
+
+def test_every_variant_is_in_some_network():
+    assert sorted(name for names in TOGETHER.values() for name in names) == sorted(DEPLOYED)
+    for names in TOGETHER.values():  # and none undoes another
+        keys = [key for name in names for key in DEPLOYED[name]]
+        assert len(set(keys)) == len(keys)
 
 
 @pytest.mark.parametrize("name", [*DEPLOYED, *REFUSED])
@@ -56,7 +72,7 @@ def test_every_variant_trains(name):
     assert not idle
 
 
-@pytest.mark.parametrize("name", DEPLOYED)
+@pytest.mark.parametrize("name", [*TOGETHER, *(pytest.param(name, marks=pytest.mark.full) for name in DEPLOYED)])
 def test_deployed(name):
     config = variant(name)
     twin, images = random_float(config)
