@@ -28,8 +28,8 @@ def predict(net: nn.Module, images, batch_size: int = 128, title: str = "evaluat
     training, parts = net.training, []
     net.eval()
     try:
-        with (torch.inference_mode(), _kernels(net, device, len(images)),
-              Progress(title, len(images), "images", quiet=quiet) as bar):
+        with (torch.inference_mode(), Progress(title, len(images), "images", quiet=quiet) as bar,
+              _kernels(net, device, len(images))):
             for start in range(0, len(images), batch_size):
                 batch = as_input(images[start:start + batch_size], device)
                 parts.append(net(batch).detach().float().cpu().numpy())
