@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
@@ -11,9 +14,21 @@ from torch import nn
 
 from bhvit.errors import UserError
 
+_joins = itertools.count()
+_WAIT = timedelta(days=7)
+
+
+@cache
+def _store() -> dist.Store:
+    """Where processes find each other; the first one may be its server, so it stays as long as the process."""
+    return next(dist.rendezvous("env://"))[0]
+
 
 class Processes:
-    """The process group that torchrun describes in the environment, or a single process."""
+    """The process group that torchrun describes in the environment, or a single process.
+
+    A process may join several times, one run after the other (the rows of an ablation).
+    """
 
     def __init__(self, device: str) -> None:
         self.world, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
@@ -31,7 +46,15 @@ class Processes:
         self.device = torch.device(name)
         self._joined = self.world > 1 and not dist.is_initialized()
         if self._joined:
-            dist.init_process_group("nccl" if cuda else "gloo")
+            self._join("nccl" if cuda else "gloo")
+
+    def _join(self, backend: str) -> None:
+        # Under the names of the run before, one process would find addresses where the others listen no more. And the
+        # first one ends a run long after the others, since it alone looks at the test images: they wait here.
+        store = dist.PrefixStore(f"bhvit_{next(_joins)}", _store())
+        store.set(f"here_{self.rank}", "yes")
+        store.wait([f"here_{rank}" for rank in range(self.world)], _WAIT)
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world)
 
     def close(self) -> None:
         """Leave the group, if it was joined here."""
