@@ -86,7 +86,7 @@ def micro():
     return load_config(MODELS / "bhvit_micro.yaml")
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_random_network_is_diverse(micro, seed, monkeypatch):
     counts, levels = [], QDAttention.levels
 

@@ -38,6 +38,7 @@ TOGETHER = {
     "fixed thresholds, two convolutions, pure shifts": ("fixed thresholds", "two convolutions", "pure shifts"),
     "bare product, no norm in front": ("bare product", "no norm in front"),
 }
+ALONE = [pytest.param(name, marks=pytest.mark.full) for name in DEPLOYED]
 REFUSED = {"gsb": {"attention": "gsb"}, "residual": {"msgdc_residual": True},
            "no merge tokens": {"merge_tokens": "off"}, "one dilation": {"dilations": [1, 1, 1]}}
 
@@ -54,7 +55,7 @@ def test_every_variant_is_in_some_network():
         assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("name", [*DEPLOYED, *REFUSED])
+@pytest.mark.parametrize("name", [*TOGETHER, *REFUSED, *ALONE])
 def test_every_variant_trains(name):
     torch.manual_seed(0)
     net = BHViT(variant(name)).train()
@@ -72,7 +73,7 @@ def test_every_variant_trains(name):
     assert not idle
 
 
-@pytest.mark.parametrize("name", [*TOGETHER, *(pytest.param(name, marks=pytest.mark.full) for name in DEPLOYED)])
+@pytest.mark.parametrize("name", [*TOGETHER, *ALONE])
 def test_deployed(name):
     config = variant(name)
     twin, images = random_float(config)
